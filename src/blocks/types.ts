@@ -1,0 +1,45 @@
+/** What the rest of the program knows of block storage. Keys are whole multihashes, as in Kubo's datastore. */
+
+/** A block is refused beyond this, as by Bitswap. Bytes. */
+export const MAX_BLOCK_BYTES = 2 * 1024 * 1024
+
+/** Reads blocks that are here, synchronously. */
+export interface BlockReader {
+  has(multihash: Uint8Array): boolean
+  /** A copy of the block, its checksums verified; `undefined` if it is not here. Throws DamagedError. */
+  get(multihash: Uint8Array): Buffer | undefined
+  /**
+   * Reads `length` bytes of the block from byte `start` into `target` at `at`, checksums verified.
+   * False if the block is not here. Throws DamagedError, also where the block is shorter than asked.
+   */
+  readInto(multihash: Uint8Array, start: number, length: number, target: Buffer, at: number): boolean
+}
+
+/**
+ * Takes new blocks. `reserve` gives room in the store's own buffer, so that bytes read from a file need no second
+ * copy: fill a prefix, then `put` a view that starts where the reserved room starts. Any `put` ends a reservation.
+ */
+export interface BlockWriter {
+  /** At least `size` writable bytes; `size` is at most {@link MAX_BLOCK_BYTES}. */
+  reserve(size: number): Buffer
+  /** Stores a block under its sha2-256 digest (32 bytes), unless it is known. The caller vouches for the digest. */
+  put(digest: Uint8Array, bytes: Uint8Array): void
+}
+
+/** Where a block lies in the packs. */
+export interface BlockLocation {
+  pack: number
+  /** Of the block's first byte in the pack file. */
+  offset: number
+  length: number
+  /** CRC-32 of each {@link CHECKSUM_PIECE} bytes of the block, counted from its start, the last one short. */
+  checksums: Uint32Array
+}
+
+/** Bytes that one checksum covers. */
+export const CHECKSUM_PIECE = 65536
+
+/** Implemented by the index. */
+export interface BlockLocations {
+  locate(multihash: Uint8Array): BlockLocation | undefined
+}
