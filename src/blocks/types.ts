@@ -43,3 +43,28 @@ export const CHECKSUM_PIECE = 65536
 export interface BlockLocations {
   locate(multihash: Uint8Array): BlockLocation | undefined
 }
+
+/** A new block's place, to be entered in the index. */
+export interface BlockRow {
+  multihash: Uint8Array
+  location: BlockLocation
+}
+
+/** Blocks on their way into a store: `put` them, `sync`, then enter the rows in the index. */
+export interface BlockStaging extends BlockWriter {
+  /** Blocks put since the last {@link sync}, in rows and in bytes: a caller syncs before they grow without bound. */
+  readonly pendingRows: number
+  readonly pendingBytes: number
+  /** True when the caller must `await drain()` before it puts more. */
+  readonly full: boolean
+  drain(): Promise<void>
+  /** Keeps a copy of a path's record beside the blocks, durable with the next {@link sync}. */
+  record(bytes: Uint8Array): void
+  /** Makes everything put so far durable; the rows that the index does not have yet. */
+  sync(): Promise<BlockRow[]>
+  /** Multihashes (34 bytes each) that {@link put} found in the index since the last call. */
+  takeReused(): Buffer
+  /** Gives up what was put since the last {@link sync}. */
+  abandon(): void
+  close(): Promise<void>
+}

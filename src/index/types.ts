@@ -1,5 +1,7 @@
-import type { BlockLocation, BlockLocations } from '../blocks/types.ts'
+import type { BlockLocations, BlockRow } from '../blocks/types.ts'
 import type { CidBytes } from '../cid.ts'
+import type { NodeKind } from '../nix/tree.ts'
+import type { NodeSink } from '../unixfs/types.ts'
 
 /**
  * A node's number: what FUSE calls nodeid and stat shows as inode. Permanent, one per place, never used for anything
@@ -8,8 +10,6 @@ import type { CidBytes } from '../cid.ts'
 export type NodeId = number & { readonly brand: 'NodeId' }
 
 export const ROOT_NODE = 1 as NodeId
-
-export type NodeKind = 'directory' | 'file' | 'symlink'
 
 /** Why a path may appear in the mount; evidence only ever raises it, in this order. */
 export const trustLevels = ['unsigned', 'upload', 'binding', 'nar', 'local', 'content'] as const
@@ -71,12 +71,6 @@ export interface LeafSlice {
   start: number
 }
 
-/** A new block's place, to be entered. */
-export interface BlockRow {
-  multihash: Uint8Array
-  location: BlockLocation
-}
-
 /** The read side, all synchronous. Values are verified by their checksums; a damaged one throws DamagedError. */
 export interface IndexReader extends BlockLocations {
   path(baseName: string): PathRecord | undefined
@@ -98,4 +92,73 @@ export interface IndexReader extends BlockLocations {
   generation(): number
   /** Lets the next read see what other processes have committed. */
   refresh(): void
+}
+
+/** Collects a tree's nodes while it is built, by their numbers within the tree; belongs to one path. */
+export interface NodeRun extends NodeSink {
+  /** Nodes told so far. */
+  readonly entries: number
+}
+
+export interface Pin {
+  baseName: string
+  /** Several pins of one path differ by name. */
+  name: string
+  /** Unix time in seconds; undefined for ever. */
+  expires: number | undefined
+}
+
+/** What makes one path visible. */
+export interface PathCommit {
+  record: PathRecord
+  nodes: NodeRun
+  pin: Omit<Pin, 'baseName'> | undefined
+}
+
+/** Which program holds a pack, so that gc leaves the packs of the living alone. */
+export interface PackOwner {
+  pid: number
+  /** Field 22 of /proc/<pid>/stat: clock ticks after boot. */
+  startTime: string
+  /** /proc/sys/kernel/random/boot_id */
+  bootId: string
+}
+
+/**
+ * The write side. Each call is one or more LMDB transactions of at most 50 ms, because the write lock is shared by all
+ * processes. Nothing that a crash leaves behind is visible: a path exists from the moment its record is committed.
+ */
+export interface IndexWriter {
+  /** The 20 random bits of this state's node ids. */
+  readonly epoch: number
+  newNodes(): NodeRun
+  /** A pack number that was never used before, entered with its owner. */
+  allocatePack(owner: PackOwner): number
+  /**
+   * First node ids for trees of `entries` nodes each: a contiguous run, or the run that the same tree (base name and
+   * narHash) had before it was forgotten.
+   */
+  assignNodes(trees: readonly { baseName: string; narHash: Uint8Array; entries: number }[]): NodeId[]
+  /** Enters blocks that are durable in the packs. */
+  commitBlocks(rows: readonly BlockRow[]): void
+  /**
+   * Makes paths visible, all or none. `reused` holds the multihashes (34 bytes each, sha2-256) that were not written
+   * because the index knew them: they are looked for again in the last transaction, and RefusedError is thrown if a
+   * gc took one. A path that another process added meanwhile is `known` if its narHash is the same; another narHash,
+   * or another name for the same hash part, is a RefusedError (the first accepted record wins).
+   */
+  commitPaths(commits: readonly PathCommit[], reused: Buffer): ('added' | 'known')[]
+  /** Removes a path and its pins, and remembers its node ids. False where it is not known. */
+  forget(baseName: string): boolean
+  pin(pin: Pin): void
+  unpin(baseName: string, name: string): boolean
+  pins(baseName?: string): Iterable<Pin>
+  /** Resolves when everything committed so far has reached the disk. */
+  flushed(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface StoreIndex extends IndexReader, IndexWriter {
+  /** The bytes of a path's record as packs keep a copy of it: base name and record, versioned. */
+  encodePath(record: PathRecord): Buffer
 }

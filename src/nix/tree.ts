@@ -25,3 +25,5 @@ export const MAX_NAME_BYTES = 255
 export const MAX_TARGET_BYTES = 4095
 /** Deepest nesting of directories that is taken, the root counting as 1. */
 export const MAX_DEPTH = 2048
+
+export type NodeKind = 'directory' | 'file' | 'symlink'

@@ -1,6 +1,5 @@
 import type { CidBytes } from '../cid.ts'
-
-export type NodeKind = 'directory' | 'file' | 'symlink'
+import type { NodeKind } from '../nix/tree.ts'
 
 /** One entry of a directory, with what a stat of it needs. */
 export interface ChildEntry {
