@@ -1,0 +1,110 @@
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { CommandModule } from 'yargs'
+import { MissingToolError, UsageError } from '../../errors.ts'
+import { prepareMountpoint } from '../../fs/mountpoint.ts'
+import { StoreFs } from '../../fs/store-fs.ts'
+import type { MountedFs } from '../../fs/types.ts'
+import { configOf } from '../arguments.ts'
+import { mountInBackground } from '../background.ts'
+import { openStore, type Store } from '../compose.ts'
+import type { GlobalArguments } from '../config.ts'
+import { printLine } from '../output.ts'
+
+interface MountArguments extends GlobalArguments {
+  mountpoint: string
+  driver: string
+  background: boolean
+}
+
+/** How often the index is asked for other processes' commits. */
+const POLL_INTERVAL_MS = 100
+
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
+  command: '$0 <mountpoint>',
+  describe: 'Mount the store, in the foreground until a signal',
+  builder: yargs =>
+    yargs
+      .positional('mountpoint', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Folder with a slash in it; made where it is missing',
+      })
+      .option('driver', { choices: ['auto', 'libfuse'], default: 'auto', describe: 'How FUSE is spoken' })
+      .option('background', {
+        type: 'boolean',
+        default: false,
+        describe: 'Return when it answers; its messages go to mount.log in the state folder',
+      })
+      .example('$0 /nix/store-ipfs', 'mount there, until Ctrl-C')
+      .example('$0 ./store --state ./state --background', 'without root: any folder of yours'),
+  handler: async argv => {
+    if (!argv.mountpoint.includes('/')) {
+      throw new UsageError(
+        `unknown command ${JSON.stringify(argv.mountpoint)}; a mount point must contain a slash; see nix-ipfs-mount --help`,
+      )
+    }
+    const config = configOf(argv)
+    if (argv.background) return mountInBackground(config.state)
+    const { mountLibfuse } = await loadLibfuse()
+    const mountpoint = await prepareMountpoint(resolve(argv.mountpoint))
+    const store = openStore(config, { readOnly: true })
+    const stop = stopSignal()
+    const mounted = await mountLibfuse({ fs: new StoreFs(store.reader, store.state.packs), mountpoint, log: store.log })
+    unmountOnCrash(mounted, store)
+    // From a thread of the pool: this one must answer meanwhile.
+    await stat(mountpoint)
+    printLine(`mounted ${mountpoint}`)
+    const poll = followCommits(store, mounted)
+    const reason = await Promise.race([stop.then(() => mounted.unmount()), mounted.ended])
+    if (reason !== undefined) store.log.info(`${mountpoint}: ${reason}`)
+    clearInterval(poll)
+    await store.close()
+    // libfuse's threads would keep the process until the last user of a busy mount is gone.
+    process.exit()
+  },
+}
+
+async function loadLibfuse(): Promise<typeof import('../../fs/libfuse/driver.ts')> {
+  try {
+    return await import('../../fs/libfuse/driver.ts')
+  } catch (cause) {
+    const message = (cause as Error).message
+    if (message.includes('libfuse.so.2'))
+      throw new MissingToolError('libfuse.so.2 is missing; install the package libfuse2', { cause })
+    throw new MissingToolError(
+      `the libfuse driver cannot be loaded (${message.split('\n')[0]}); run npm ci on linux-x64`,
+      { cause },
+    )
+  }
+}
+
+function stopSignal(): Promise<void> {
+  return new Promise(resolve => {
+    for (const signal of STOP_SIGNALS) process.on(signal, () => resolve())
+  })
+}
+
+/** A mount whose server is gone hangs everybody who touches it, so whatever happens it goes first. */
+function unmountOnCrash(mounted: MountedFs, store: Store): void {
+  const crash = (error: unknown) => {
+    store.log.warn(`unexpected: ${error instanceof Error ? error.stack : error}`)
+    mounted.unmount().finally(() => process.exit(1))
+  }
+  process.on('uncaughtException', crash)
+  process.on('unhandledRejection', crash)
+}
+
+/** Tells the mount when another process has added or removed paths. */
+function followCommits({ index }: Store, mounted: MountedFs): NodeJS.Timeout {
+  let seen = index.generation()
+  return setInterval(() => {
+    index.refresh()
+    const now = index.generation()
+    if (now === seen) return
+    seen = now
+    mounted.pathsChanged()
+  }, POLL_INTERVAL_MS)
+}

@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { UsageError } from '../errors.ts'
+
+/** What every command knows, from its options, the environment, the configuration file and the defaults, in this order. */
+export interface Config {
+  /** The state folder, absolute. */
+  state: string
+  /** The block store. */
+  blocks: string
+  json: boolean
+  verbose: boolean
+}
+
+/** Options as yargs parsed them; undefined where they were not given. */
+export type GlobalArguments = { [name in keyof Config | 'config']?: unknown }
+
+type Environment = Record<string, string | undefined>
+
+const ENVIRONMENT_PREFIX = 'NIX_IPFS_'
+
+const settings: { [name in keyof Config]: 'text' | 'flag' } = {
+  state: 'text',
+  blocks: 'text',
+  json: 'flag',
+  verbose: 'flag',
+}
+
+/** Merges and checks all sources of configuration. Throws UsageError. */
+export function readConfig(argv: GlobalArguments, environment: Environment): Readonly<Config> {
+  const named = (name: string) => environment[ENVIRONMENT_PREFIX + name.toUpperCase().replaceAll('-', '_')]
+  const file = argv.config ?? named('config')
+  const fromFile = file === undefined ? {} : readConfigFile(String(file))
+  const pick = (name: keyof Config): unknown => argv[name] ?? fromEnvironment(name, named(name)) ?? fromFile[name]
+  const state = pick('state') ?? defaultState(environment)
+  const blocks = pick('blocks') ?? 'local'
+  if (blocks !== 'local') throw new UsageError(`--blocks ${blocks}: the only block store there is yet is local`)
+  if (state === '') throw new UsageError('--state: names no folder')
+  return Object.freeze({
+    state: resolve(String(state)),
+    blocks: String(blocks),
+    json: pick('json') === true,
+    verbose: pick('verbose') === true,
+  })
+}
+
+function fromEnvironment(name: keyof Config, text: string | undefined): string | boolean | undefined {
+  if (text === undefined || settings[name] === 'text') return text
+  if (['1', 'true'].includes(text)) return true
+  if (['0', 'false', ''].includes(text)) return false
+  throw new UsageError(`${ENVIRONMENT_PREFIX}${name.toUpperCase()}=${text}: must be 1 or 0`)
+}
+
+function readConfigFile(file: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (cause) {
+    throw new UsageError(
+      `--config ${file}: ${cause instanceof SyntaxError ? 'is not JSON' : (cause as Error).message}`,
+      { cause },
+    )
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new UsageError(`--config ${file}: is not a JSON object`)
+  for (const [name, setting] of Object.entries(value)) {
+    const kind = Object.hasOwn(settings, name) ? settings[name as keyof Config] : undefined
+    if (kind === undefined)
+      throw new UsageError(
+        `--config ${file}: unknown key ${JSON.stringify(name)}; known are ${Object.keys(settings).join(', ')}`,
+      )
+    if (typeof setting !== (kind === 'text' ? 'string' : 'boolean')) {
+      throw new UsageError(`--config ${file}: ${name} must be ${kind === 'text' ? 'a string' : 'true or false'}`)
+    }
+  }
+  return value as Record<string, unknown>
+}
+
+/** /var/lib for root, the XDG data folder for others. */
+function defaultState(environment: Environment): string {
+  if (process.getuid?.() === 0) return '/var/lib/nix-ipfs-mount'
+  return join(environment.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'nix-ipfs-mount')
+}

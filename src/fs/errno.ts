@@ -1,0 +1,10 @@
+/** errno values of Linux (asm-generic/errno-base.h, errno.h) that the filesystem answers. */
+export const errno = {
+  ENOENT: 2,
+  EIO: 5,
+  ENOTDIR: 20,
+  EISDIR: 21,
+  EINVAL: 22,
+  EROFS: 30,
+  ENOSYS: 38,
+} as const

@@ -1,0 +1,77 @@
+import { readFileSync } from 'node:fs'
+
+/** One line of /proc/self/mountinfo, proc_pid_mountinfo(5). */
+export interface Mount {
+  id: number
+  mountpoint: string
+  /** `fuse.nix-ipfs-mount` for ours. */
+  type: string
+  source: string
+  /** Options of the filesystem, such as an overlay's `lowerdir=...`. */
+  superOptions: string[]
+}
+
+export const FUSE_SUBTYPE = 'nix-ipfs-mount'
+const OUR_TYPE = `fuse.${FUSE_SUBTYPE}`
+
+export function isOurs(mount: Mount): boolean {
+  return mount.type === OUR_TYPE
+}
+
+/** The mounts this process sees, in the order they were made. */
+export function readMounts(): Mount[] {
+  return parseMountinfo(readFileSync('/proc/self/mountinfo', 'latin1'))
+}
+
+export function parseMountinfo(text: string): Mount[] {
+  const mounts: Mount[] = []
+  for (const line of text.split('\n')) {
+    const [left, right] = line.split(' - ')
+    const [id, , , , mountpoint] = (left ?? '').split(' ')
+    const [type, source, options] = (right ?? '').split(' ')
+    if (mountpoint === undefined || type === undefined) continue
+    mounts.push({
+      id: Number(id),
+      mountpoint: unescapeField(mountpoint),
+      type,
+      source: unescapeField(source ?? ''),
+      superOptions: (options ?? '').split(',').map(unescapeField),
+    })
+  }
+  return mounts
+}
+
+/** Space, tab, newline and backslash are written as three octal digits; the rest are bytes of UTF-8. */
+function unescapeField(field: string): string {
+  const bytes = field.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
+  return Buffer.from(bytes, 'latin1').toString('utf8')
+}
+
+/** The topmost mount at exactly this absolute path. */
+export function mountAt(path: string, mounts: readonly Mount[] = readMounts()): Mount | undefined {
+  return mounts.findLast(({ mountpoint }) => mountpoint === path)
+}
+
+/** The mount that an absolute path without symlinks lies on. */
+export function mountHolding(path: string, mounts: readonly Mount[] = readMounts()): Mount | undefined {
+  let best: Mount | undefined
+  for (const mount of mounts) {
+    const inside = mount.mountpoint === '/' || path === mount.mountpoint || path.startsWith(`${mount.mountpoint}/`)
+    if (inside && (best === undefined || mount.mountpoint.length >= best.mountpoint.length)) best = mount
+  }
+  return best
+}
+
+/** The mount of ours whose files a path shows: the one it lies on, or one that is a lower layer of its overlay. */
+export function ourMountBelow(path: string, mounts: readonly Mount[] = readMounts()): Mount | undefined {
+  const holding = mountHolding(path, mounts)
+  if (holding === undefined) return undefined
+  if (isOurs(holding)) return holding
+  if (holding.type !== 'overlay') return undefined
+  const lowers = holding.superOptions.flatMap(option => /^lowerdir\+?=(.*)$/.exec(option)?.[1]?.split(':') ?? [])
+  for (const lower of lowers) {
+    const below = mountHolding(lower, mounts)
+    if (below !== undefined && isOurs(below)) return below
+  }
+  return undefined
+}

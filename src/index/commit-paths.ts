@@ -1,0 +1,145 @@
+import { asBuffer } from '../bytes.ts'
+import { cidText } from '../cid.ts'
+import { RefusedError } from '../errors.ts'
+import { sealInPlace } from './checksum.ts'
+import type { Environment } from './environment.ts'
+import { contentsKey, metaKeys, nodeKey, nodeRow, pathKey, pinKey, rootKey } from './keys.ts'
+import { removeNodes } from './node-removal.ts'
+import { NodeRunLog, type PendingRow } from './node-run.ts'
+import { encodeRecord } from './record.ts'
+import { decodeNumber, encodeExpiry, encodeNumber } from './rows.ts'
+import type { IndexReader, PathCommit, PathRecord } from './types.ts'
+
+/** Of a sha2-256 multihash. */
+const MULTIHASH_BYTES = 34
+/** Pages that a row under a random key touches. Bytes. */
+const RANDOM_ROW_BYTES = 4096
+
+const HASH_PART_LENGTH = 32
+
+/**
+ * Writes the nodes and leaf tables of new paths, which nobody can see yet, and then in one last transaction makes the
+ * paths visible, if all that they rest on is still there. See IndexWriter.commitPaths.
+ */
+export function commitPaths(
+  environment: Environment,
+  index: IndexReader,
+  commits: readonly PathCommit[],
+  reused: Buffer,
+): ('added' | 'known')[] {
+  const runs = commits.map(({ record, nodes }) => {
+    if (!(nodes instanceof NodeRunLog)) throw new TypeError('nodes of another index')
+    if (nodes.entries !== record.entries) {
+      throw new RangeError(`${record.baseName}: ${nodes.entries} nodes of ${record.entries}`)
+    }
+    return nodes
+  })
+  const encoded = commits.map(({ record }) => encodeRecord(record))
+  const removals = removalsOf(environment)
+  try {
+    for (const [i, run] of runs.entries()) writeRun(environment, run, commits[i]!.record)
+    checkReused(environment, reused)
+    const need = RANDOM_ROW_BYTES * 4 * commits.length
+    const outcomes = environment.write(need, () => {
+      // A gc that came in between may have taken what was looked at before.
+      if (removalsOf(environment) !== removals) checkAgain(environment, runs, reused)
+      const outcomes = commits.map((commit, i) => enter(environment, index, commit, encoded[i]!))
+      if (outcomes.includes('added')) {
+        environment.put('meta', metaKeys.generation, encodeNumber(index.generation() + 1))
+      }
+      return outcomes
+    })
+    commits.forEach(({ record }, i) => {
+      if (outcomes[i] === 'known') removeNodes(environment, record, false)
+    })
+    return outcomes
+  } catch (error) {
+    cleanUp(environment, commits)
+    throw error
+  }
+}
+
+/** What was written for paths that did not make it. The error that is on its way matters more than another one. */
+function cleanUp(environment: Environment, commits: readonly PathCommit[]): void {
+  try {
+    for (const { record } of commits) removeNodes(environment, record, false)
+  } catch {
+    // Rows that stay are never visible.
+  }
+}
+
+function writeRun(environment: Environment, run: NodeRunLog, record: PathRecord): void {
+  let written: Buffer | undefined
+  environment.writeEach(RANDOM_ROW_BYTES, run.rows(record.firstNode), ({ database, key, value, file }: PendingRow) => {
+    if (file !== undefined) {
+      // Other paths have the same file: its table is whole if its first page, which is written last, is there. A table
+      // that was begun here is finished, though: the rows of one file follow each other.
+      const begun = written?.equals(file) === true
+      if (!begun && environment.has('contents', contentsKey(file, 0))) return 0
+      written = Buffer.from(file)
+    }
+    sealInPlace(key, value)
+    environment.putSealed(database, key, value)
+    return file === undefined ? 2 * (key.length + value.length) : RANDOM_ROW_BYTES + value.length
+  })
+}
+
+function removalsOf(environment: Environment): number {
+  const payload = environment.get('meta', metaKeys.removals)
+  return (payload && decodeNumber(payload)) ?? 0
+}
+
+function checkReused(environment: Environment, reused: Buffer): void {
+  for (let at = 0; at < reused.length; at += MULTIHASH_BYTES) {
+    if (!environment.has('blocks', reused.subarray(at, at + MULTIHASH_BYTES))) throw goneError()
+  }
+}
+
+function checkAgain(environment: Environment, runs: readonly NodeRunLog[], reused: Buffer): void {
+  checkReused(environment, reused)
+  for (const run of runs) {
+    for (const file of run.files()) if (!environment.has('contents', contentsKey(file, 0))) throw goneError()
+  }
+}
+
+function goneError(): RefusedError {
+  return new RefusedError('blocks were removed by a gc meanwhile; run it again')
+}
+
+/** Enters one path, in the last transaction. */
+function enter(
+  environment: Environment,
+  index: IndexReader,
+  { record, pin }: PathCommit,
+  encoded: Buffer,
+): 'added' | 'known' {
+  const { baseName, firstNode } = record
+  const known = index.pathByHashPart(baseName.slice(0, HASH_PART_LENGTH))
+  if (known !== undefined) checkSame(record, known)
+  if (pin !== undefined) environment.put('pins', pinKey(baseName, pin.name), encodeExpiry(pin.expires))
+  if (known !== undefined) return 'known'
+  // Only a failed commit of the same tree at the same time can have taken them.
+  if (!environment.has('nodes', nodeKey(nodeRow.record, firstNode))) throw goneError()
+  environment.put('paths', pathKey(baseName), encoded)
+  environment.put('roots', rootKey(firstNode), pathKey(baseName))
+  environment.remove('forgotten', pathKey(baseName))
+  return 'added'
+}
+
+/** The first accepted record wins. */
+function checkSame(record: PathRecord, known: PathRecord): void {
+  if (known.baseName !== record.baseName) {
+    throw new RefusedError(
+      `${record.baseName}: its hash part is known as that of ${known.baseName}; forget that one first`,
+    )
+  }
+  if (asBuffer(known.narHash).compare(record.narHash) !== 0) {
+    throw new RefusedError(
+      `${record.baseName}: is known with narHash ${hashText(known)} and tree ${cidText(known.root)}, not ${hashText(record)} and ${cidText(record.root)}; forget it first`,
+    )
+  }
+}
+
+function hashText({ narHash }: PathRecord): string {
+  return `sha256:${asBuffer(narHash).toString('hex')}`
+}

@@ -1,0 +1,125 @@
+import type { BlockReader } from '../blocks/types.ts'
+import { bytesToText } from '../bytes.ts'
+import { type CidBytes, cidText, multihashCode, readCid } from '../cid.ts'
+import { DamagedError, MissingBlockError, UnknownPathError } from '../errors.ts'
+import type { IndexReader, NodeEntry, NodeId, NodeRecord, PathRecord } from '../index/types.ts'
+import { fullPath, isHashPart, parseStorePath } from '../nix/store-path.ts'
+
+/** What a synchronous read needs and is not here: the block to fetch before it is tried again. */
+export class Miss {
+  readonly cid: CidBytes
+  constructor(cid: CidBytes) {
+    this.cid = cid
+  }
+}
+
+type FileNode = Extract<NodeRecord, { kind: 'file' }>
+
+/** Reads what the store holds: paths, nodes below them, bytes of files. Nothing here waits. */
+export class StoreReader {
+  readonly index: IndexReader
+  readonly blocks: BlockReader
+
+  constructor(index: IndexReader, blocks: BlockReader) {
+    this.index = index
+    this.blocks = blocks
+  }
+
+  /** A path by full path, base name or hash part. Throws UnknownPathError. */
+  path(argument: string): PathRecord {
+    const baseName = parseStorePath(argument)
+    const record =
+      baseName !== undefined
+        ? this.index.path(baseName)
+        : isHashPart(argument)
+          ? this.index.pathByHashPart(argument)
+          : undefined
+    if (record !== undefined) return record
+    const shown = baseName === undefined ? JSON.stringify(argument) : fullPath(baseName)
+    const why =
+      baseName === undefined && !isHashPart(argument)
+        ? 'is not a store path (full path, base name or hash part)'
+        : 'is not known here; add it first'
+    throw new UnknownPathError(`${shown}: ${why}`)
+  }
+
+  /** The path's root as an entry, its name the base name. */
+  rootEntry(record: PathRecord): NodeEntry {
+    const { firstNode: id, kind, executable, size } = record
+    return { name: Buffer.from(record.baseName), id, kind, executable, size }
+  }
+
+  /** What a node is; it must be there, because something that is there named it. */
+  node(id: NodeId): NodeRecord {
+    const node = this.index.node(id)
+    if (node === undefined) throw new DamagedError(`the index has no node ${id}; forget its path and add it again`)
+    return node
+  }
+
+  /**
+   * Reads up to `length` bytes of a file from `offset` into `target` at `at`, fewer only where the file ends; the
+   * number of bytes, or what is missing. Throws DamagedError.
+   */
+  read(file: FileNode, offset: number, length: number, target: Buffer, at: number): number | Miss {
+    const wanted = Math.max(0, Math.min(length, file.size - offset))
+    if (wanted === 0) return 0
+    let done = 0
+    for (const slice of this.index.leaves(file.cid, file.size, offset, wanted)) {
+      if (slice.offset !== offset + done) break
+      if (!this.#readBlock(slice.cid, slice.start, slice.length, target, at + done)) return new Miss(slice.cid)
+      done += slice.length
+    }
+    if (done !== wanted)
+      throw new DamagedError(`file ${cidText(file.cid)}: its leaf table ends at ${offset + done} of ${file.size} bytes`)
+    return done
+  }
+
+  #readBlock(cid: CidBytes, start: number, length: number, target: Buffer, at: number): boolean {
+    const parts = readCid(cid)
+    if (parts === undefined) throw new DamagedError(`the index has a malformed CID ${Buffer.from(cid).toString('hex')}`)
+    if (parts.multihashCode !== multihashCode.identity)
+      return this.blocks.readInto(parts.multihash, start, length, target, at)
+    return parts.digest.copy(target, at, start, start + length) === length
+  }
+
+  /** The file's bytes in order, in buffers of at most 1 MiB that the next one overwrites. Throws MissingBlockError. */
+  *contents(file: FileNode): Generator<Buffer> {
+    const buffer = Buffer.allocUnsafe(Math.min(file.size, 1024 * 1024))
+    for (let offset = 0; offset < file.size; ) {
+      const got = this.read(file, offset, buffer.length, buffer, 0)
+      if (got instanceof Miss) throw new MissingBlockError(`block ${cidText(got.cid)} is not here and no source has it`)
+      yield buffer.subarray(0, got)
+      offset += got
+    }
+  }
+
+  /** The entry at `names` below the path, or undefined. */
+  descend(record: PathRecord, names: readonly Uint8Array[]): NodeEntry | undefined {
+    let entry: NodeEntry | undefined = this.rootEntry(record)
+    for (const name of names) {
+      if (entry?.kind !== 'directory') return undefined
+      entry = this.index.lookup(entry.id, name)
+    }
+    return entry
+  }
+
+  /** Everything below a directory in NAR order, with its path from there, `prefix` before it. */
+  *below(directory: NodeEntry, prefix = ''): Generator<{ entry: NodeEntry; path: string }> {
+    const open = ({ id }: NodeEntry, prefix: string) => ({
+      entries: this.index.entries(id, 0)[Symbol.iterator](),
+      prefix,
+    })
+    const stack = [open(directory, prefix)]
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const next = top.entries.next()
+      if (next.done === true) {
+        stack.pop()
+        continue
+      }
+      const entry = next.value
+      const path = top.prefix + bytesToText(entry.name)
+      yield { entry, path }
+      if (entry.kind === 'directory') stack.push(open(entry, `${path}/`))
+    }
+  }
+}

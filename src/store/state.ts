@@ -1,0 +1,119 @@
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { StateError, systemCode } from '../errors.ts'
+
+/**
+ * The state folder:
+ *
+ *     format     marks the folder as ours: JSON {"format": "nix-ipfs-mount-state", "version": 1, "blocks": "local"}
+ *     index/     LMDB
+ *     packs/     pack files
+ *
+ * `format` appears last and whole, by link(2), so that two processes may create a state at once.
+ */
+export interface StateFolder {
+  folder: string
+  /** The block store this state was made for. */
+  blocks: string
+  index: string
+  packs: string
+}
+
+export const STATE_VERSION = 1
+const FORMAT_NAME = 'nix-ipfs-mount-state'
+const FORMAT_FILE = 'format'
+
+/** Opens the state folder, and makes it where it does not exist or is empty. Throws StateError. */
+export function openStateFolder(folder: string, blocks: string): StateFolder {
+  const made = readFormat(folder) ?? create(folder, blocks)
+  if (made.blocks !== blocks) {
+    throw new StateError(
+      `${folder}: this state keeps its blocks in ${made.blocks}, not ${blocks}; use --blocks ${made.blocks} or another --state`,
+    )
+  }
+  return { folder, blocks, index: join(folder, 'index'), packs: join(folder, 'packs') }
+}
+
+function readFormat(folder: string): { blocks: string } | undefined {
+  const file = join(folder, FORMAT_FILE)
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return undefined
+    throw new StateError(`${file}: cannot be read (${systemCode(cause)})`, { cause })
+  }
+  const format = parseFormat(text)
+  if (format?.format !== FORMAT_NAME || typeof format.version !== 'number' || typeof format.blocks !== 'string') {
+    throw new StateError(`${folder} is not a state folder of nix-ipfs-mount; name another with --state`)
+  }
+  if (format.version > STATE_VERSION) {
+    throw new StateError(
+      `${folder} was made by a newer nix-ipfs-mount (state version ${format.version}, this one knows ${STATE_VERSION}); use that one`,
+    )
+  }
+  return { blocks: format.blocks }
+}
+
+function parseFormat(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function create(folder: string, blocks: string): { blocks: string } {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o755 })
+    // Another process may be creating the same state now: its folders and temporary files are not foreign.
+    const foreign = readdirSync(folder).find(
+      name => !['index', 'packs', FORMAT_FILE].includes(name) && !name.startsWith(`${FORMAT_FILE}.`),
+    )
+    if (foreign !== undefined) {
+      throw new StateError(
+        `${folder} holds other things (${foreign}) and is not a state folder of nix-ipfs-mount; name another with --state`,
+      )
+    }
+    for (const name of ['index', 'packs']) mkdirSync(join(folder, name), { recursive: true })
+    writeFormat(folder, blocks)
+  } catch (cause) {
+    if (cause instanceof StateError) throw cause
+    throw new StateError(
+      `${folder}: the state folder cannot be made (${systemCode(cause) ?? cause}); name another with --state`,
+      { cause },
+    )
+  }
+  const made = readFormat(folder)
+  if (made === undefined) throw new StateError(`${folder}: the state folder vanished while it was made`)
+  return made
+}
+
+function writeFormat(folder: string, blocks: string): void {
+  const temporary = join(folder, `${FORMAT_FILE}.${process.pid}`)
+  const fd = openSync(temporary, 'w', 0o644)
+  try {
+    writeSync(fd, `${JSON.stringify({ format: FORMAT_NAME, version: STATE_VERSION, blocks })}\n`)
+    fsyncSync(fd)
+    linkSync(temporary, join(folder, FORMAT_FILE))
+  } catch (cause) {
+    if (systemCode(cause) !== 'EEXIST') throw cause
+  } finally {
+    closeSync(fd)
+    unlinkSync(temporary)
+  }
+  const directory = openSync(folder, 'r')
+  fsyncSync(directory)
+  closeSync(directory)
+}
