@@ -44,6 +44,11 @@ export class MissingBlockError extends NixIpfsError {
   readonly code = 'ERR_MISSING_BLOCK'
 }
 
+/** A block store or source outside this program that cannot be reached, refuses, or is not what it should be. */
+export class BlockStoreError extends NixIpfsError {
+  readonly code = 'ERR_BLOCK_STORE'
+}
+
 /** Something in our own state folder whose checksum does not match, or that contradicts itself. */
 export class DamagedError extends NixIpfsError {
   readonly code = 'ERR_DAMAGED'

@@ -1,3 +1,5 @@
+import type { CidBytes } from '../cid.ts'
+
 /** What the rest of the program knows of block storage. Keys are whole multihashes, as in Kubo's datastore. */
 
 /** A block is refused beyond this, as by Bitswap. Bytes. */
@@ -67,4 +69,14 @@ export interface BlockStaging extends BlockWriter {
   /** Gives up what was put since the last {@link sync}. */
   abandon(): void
   close(): Promise<void>
+}
+
+/** Brings a block that is not here to where a {@link BlockReader} finds it, or throws. Verified against the CID. */
+export type FetchBlock = (cid: CidBytes) => Promise<void>
+
+/** Keeps the blocks of store paths from a garbage collection that is not ours. */
+export interface BlockPins {
+  /** Pins DAGs whole, all of whose blocks must be there already, under a name that people recognise. */
+  add(name: string, roots: readonly CidBytes[]): Promise<void>
+  remove(roots: readonly CidBytes[]): Promise<void>
 }

@@ -1,5 +1,10 @@
+import { KuboNode, kuboUrl } from '../blocks/kubo.ts'
+import { KuboBlocks } from '../blocks/kubo-blocks.ts'
+import { KuboStaging } from '../blocks/kubo-staging.ts'
 import { currentOwner } from '../blocks/owner.ts'
 import { PackReader, PackStaging } from '../blocks/packs.ts'
+import type { BlockPins, BlockReader, BlockStaging, FetchBlock } from '../blocks/types.ts'
+import { type CidBytes, readCid } from '../cid.ts'
 import { StateError, systemCode } from '../errors.ts'
 import { LmdbIndex } from '../index/lmdb.ts'
 import { type Logger, stderrLogger } from '../log.ts'
@@ -15,35 +20,77 @@ export interface Store {
   index: LmdbIndex
   reader: StoreReader
   log: Logger
+  /** Where the block store collects garbage by itself. */
+  blockPins: BlockPins | undefined
+  /** True where the block store has the block without asking anybody else. */
+  hasBlock(cid: CidBytes): Promise<boolean>
+  /** Throws BlockStoreError where the block store does not answer. */
+  checkBlocks(): Promise<void>
   ingest(options: { pin: boolean }): Ingest
   close(): Promise<void>
 }
+
+/** What `--blocks` names. */
+interface BlockBackend {
+  blocks: BlockReader
+  fetch: FetchBlock | undefined
+  pins: BlockPins | undefined
+  has(cid: CidBytes): Promise<boolean>
+  check(): Promise<void>
+  staging(): BlockStaging
+  close(): void
+}
+
+const KUBO_PREFIX = 'kubo:'
 
 /** Opens the state; with `readOnly` also one that cannot be written to. Throws StateError. */
 export function openStore(config: Config, { readOnly = false } = {}): Store {
   const state = openStateFolder(config.state, config.blocks)
   const index = openIndex(state, readOnly)
-  const blocks = new PackReader(state.packs, index)
+  const backend = state.blocks.startsWith(KUBO_PREFIX) ? kuboBackend(state, config) : packBackend(state, index)
   return {
     config,
     state,
     index,
-    reader: new StoreReader(index, blocks),
+    reader: new StoreReader(index, backend.blocks, backend.fetch),
     log: stderrLogger(config.verbose),
-    ingest: ({ pin }) =>
-      new Ingest({
-        index,
-        pin,
-        staging: new PackStaging(state.packs, {
-          epoch: index.epoch,
-          allocate: () => index.allocatePack(currentOwner()),
-          known: multihash => index.locate(multihash) !== undefined,
-        }),
-      }),
+    blockPins: backend.pins,
+    hasBlock: backend.has,
+    checkBlocks: backend.check,
+    ingest: ({ pin }) => new Ingest({ index, pin, staging: backend.staging(), blockPins: backend.pins }),
     close: async () => {
-      blocks.close()
+      backend.close()
       await index.close()
     },
+  }
+}
+
+function packBackend(state: StateFolder, index: LmdbIndex): BlockBackend {
+  const blocks = new PackReader(state.packs, index)
+  const known = (multihash: Uint8Array) => index.locate(multihash) !== undefined
+  return {
+    blocks,
+    fetch: undefined,
+    pins: undefined,
+    has: async cid => known(readCid(cid)?.multihash ?? cid),
+    check: async () => {},
+    staging: () =>
+      new PackStaging(state.packs, { epoch: index.epoch, allocate: () => index.allocatePack(currentOwner()), known }),
+    close: () => blocks.close(),
+  }
+}
+
+function kuboBackend(state: StateFolder, { deadline }: Config): BlockBackend {
+  const node = new KuboNode({ url: kuboUrl(state.blocks.slice(KUBO_PREFIX.length)), deadline })
+  const blocks = new KuboBlocks(node)
+  return {
+    blocks,
+    fetch: cid => blocks.fetch(cid),
+    pins: node,
+    has: cid => node.has(cid),
+    check: () => node.check(),
+    staging: () => new KuboStaging(node),
+    close: () => {},
   }
 }
 

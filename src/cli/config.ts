@@ -1,14 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { kuboUrl } from '../blocks/kubo.ts'
 import { UsageError } from '../errors.ts'
 
 /** What every command knows, from its options, the environment, the configuration file and the defaults, in this order. */
 export interface Config {
   /** The state folder, absolute. */
   state: string
-  /** The block store. */
-  blocks: string
+  /** The block store, `local` or `kubo:<RPC URL>`; undefined for the state's own. */
+  blocks: string | undefined
+  /** How long a block that is not here is waited for, seconds; 0 for as long as it takes. */
+  deadline: number
   json: boolean
   verbose: boolean
 }
@@ -18,14 +21,20 @@ export type GlobalArguments = { [name in keyof Config | 'config']?: unknown }
 
 type Environment = Record<string, string | undefined>
 
+/** Seconds. */
+const DEFAULT_DEADLINE = 30
+
 const ENVIRONMENT_PREFIX = 'NIX_IPFS_'
 
-const settings: { [name in keyof Config]: 'text' | 'flag' } = {
+const settings: { [name in keyof Config]: 'text' | 'number' | 'flag' } = {
   state: 'text',
   blocks: 'text',
+  deadline: 'number',
   json: 'flag',
   verbose: 'flag',
 }
+
+const jsonTypes = { text: 'string', number: 'number', flag: 'boolean' } as const
 
 /** Merges and checks all sources of configuration. Throws UsageError. */
 export function readConfig(argv: GlobalArguments, environment: Environment): Readonly<Config> {
@@ -34,19 +43,22 @@ export function readConfig(argv: GlobalArguments, environment: Environment): Rea
   const fromFile = file === undefined ? {} : readConfigFile(String(file))
   const pick = (name: keyof Config): unknown => argv[name] ?? fromEnvironment(name, named(name)) ?? fromFile[name]
   const state = pick('state') ?? defaultState(environment)
-  const blocks = pick('blocks') ?? 'local'
-  if (blocks !== 'local') throw new UsageError(`--blocks ${blocks}: the only block store there is yet is local`)
+  const blocks = pick('blocks')
+  const deadline = Number(pick('deadline') ?? DEFAULT_DEADLINE)
+  if (!(deadline >= 0 && Number.isFinite(deadline)))
+    throw new UsageError(`--deadline ${pick('deadline')}: is not a number of seconds`)
   if (state === '') throw new UsageError('--state: names no folder')
   return Object.freeze({
     state: resolve(String(state)),
-    blocks: String(blocks),
+    blocks: blocks === undefined ? undefined : parseBlocks(String(blocks)),
+    deadline,
     json: pick('json') === true,
     verbose: pick('verbose') === true,
   })
 }
 
 function fromEnvironment(name: keyof Config, text: string | undefined): string | boolean | undefined {
-  if (text === undefined || settings[name] === 'text') return text
+  if (text === undefined || settings[name] !== 'flag') return text
   if (['1', 'true'].includes(text)) return true
   if (['0', 'false', ''].includes(text)) return false
   throw new UsageError(`${ENVIRONMENT_PREFIX}${name.toUpperCase()}=${text}: must be 1 or 0`)
@@ -70,11 +82,17 @@ function readConfigFile(file: string): Record<string, unknown> {
       throw new UsageError(
         `--config ${file}: unknown key ${JSON.stringify(name)}; known are ${Object.keys(settings).join(', ')}`,
       )
-    if (typeof setting !== (kind === 'text' ? 'string' : 'boolean')) {
-      throw new UsageError(`--config ${file}: ${name} must be ${kind === 'text' ? 'a string' : 'true or false'}`)
-    }
+    if (typeof setting !== jsonTypes[kind])
+      throw new UsageError(`--config ${file}: ${name} must be a ${jsonTypes[kind]}`)
   }
   return value as Record<string, unknown>
+}
+
+/** In the form in which a state remembers it. Throws UsageError. */
+function parseBlocks(text: string): string {
+  if (text === 'local') return text
+  if (!text.startsWith('kubo:')) throw new UsageError(`--blocks ${text}: must be local or kubo:<URL of the RPC API>`)
+  return `kubo:${kuboUrl(text.slice('kubo:'.length))}`
 }
 
 /** /var/lib for root, the XDG data folder for others. */

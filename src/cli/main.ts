@@ -48,7 +48,16 @@ const parser = yargs(words)
       describe: 'State folder [/var/lib/nix-ipfs-mount for root, else $XDG_DATA_HOME/nix-ipfs-mount]',
       global: true,
     },
-    blocks: { type: 'string', describe: 'Block store, fixed at first use [local]', global: true },
+    blocks: {
+      type: 'string',
+      describe: 'Block store, local or kubo:<RPC URL>; fixed at first use [local]',
+      global: true,
+    },
+    deadline: {
+      type: 'number',
+      describe: 'Seconds to wait for a block that is not here, 0 for ever [30]',
+      global: true,
+    },
     config: { type: 'string', describe: 'JSON file with these options as keys', global: true },
     json: { type: 'boolean', describe: 'Results as JSON', global: true },
     verbose: { type: 'boolean', describe: 'Say more; show where errors come from', global: true },

@@ -26,32 +26,34 @@ export class NameStack {
 
   /**
    * Takes bytes [from, to) as the name of the next entry of the innermost directory. What is wrong with it, if
-   * something is; then nothing has changed.
+   * something is; then only {@link where} of the directory may be asked for still.
    */
   next(bytes: Uint8Array, from: number, to: number): string | undefined {
     const length = to - from
     const depth = this.#depth
     const start = this.#start[depth]!
+    const lastLength = this.#length[depth]!
     if (length === 0) return 'an entry has an empty name'
     if (length > MAX_NAME_BYTES) return `an entry's name is ${length} bytes long, over ${MAX_NAME_BYTES}`
-    if (start + length > this.#bytes.length) this.#grow(start + length)
-    const last = this.#bytes
-    const lastEnd = start + this.#length[depth]!
-    // Of the new name with the last one, up to the first difference.
-    let order = 0
-    for (let i = from, j = start; i < to; i++, j++) {
-      const byte = bytes[i]!
-      if (byte === SLASH || byte === 0) return `the name ${quoteBytes(bytes, from, to)} has a slash or a NUL byte`
-      if (order === 0) order = j < lastEnd ? byte - last[j]! : 1
-    }
     if (bytes[from] === DOT && (length === 1 || (length === 2 && bytes[from + 1] === DOT))) {
       return `the name ${quoteBytes(bytes, from, to)} is not one of an entry`
     }
-    if (order === 0 && length === lastEnd - start) return `the name ${quoteBytes(bytes, from, to)} comes twice`
-    if (order <= 0) {
-      return `the name ${quoteBytes(bytes, from, to)} is not sorted: it comes after ${quoteBytes(last, start, lastEnd)}`
+    if (start + length > this.#bytes.length) this.#grow(start + length)
+    const last = this.#bytes
+    const shorter = Math.min(length, lastLength)
+    let i = 0
+    while (i < shorter && bytes[from + i] === last[start + i]) i++
+    if (i === length || (i < lastLength && bytes[from + i]! < last[start + i]!)) {
+      if (length === lastLength && i === length) return `the name ${quoteBytes(bytes, from, to)} comes twice`
+      const lastName = quoteBytes(last, start, start + lastLength)
+      return `the name ${quoteBytes(bytes, from, to)} is not sorted: it comes after ${lastName}`
     }
-    for (let i = from, j = start; i < to; i++, j++) last[j] = bytes[i]!
+    // What it shares with the last name was looked at then, and is in place.
+    for (; i < length; i++) {
+      const byte = bytes[from + i]!
+      if (byte === SLASH || byte === 0) return `the name ${quoteBytes(bytes, from, to)} has a slash or a NUL byte`
+      last[start + i] = byte
+    }
     this.#length[depth] = length
     return undefined
   }

@@ -61,6 +61,7 @@ export class NarParser {
 
   // What is being read: bytes [pos, end) of the buffer, whose first byte has offset `base` in the NAR.
   #buffer: Buffer = Buffer.alloc(0)
+  #view = viewOf(this.#buffer)
   #pos = 0
   #end = 0
   #base = 0
@@ -104,9 +105,7 @@ export class NarParser {
     if (this.#carried > 0) {
       const held = this.#carried
       const added = chunk.copy(this.#carry, held)
-      this.#buffer = this.#carry
-      this.#pos = 0
-      this.#end = held + added
+      this.#read(this.#carry, 0, held + added)
       if (!this.#step()) {
         // No step is longer than the carry, so the chunk is all in it.
         this.#carried = held + added
@@ -117,9 +116,7 @@ export class NarParser {
       this.#base += held
       this.#carried = 0
     }
-    this.#buffer = chunk
-    this.#pos = from
-    this.#end = chunk.length
+    this.#read(chunk, from, chunk.length)
     while (this.#pos < this.#end) {
       const start = this.#pos
       if (this.#step()) continue
@@ -132,6 +129,13 @@ export class NarParser {
     this.#base += chunk.length
     this.#pos = 0
     this.#end = 0
+  }
+
+  #read(buffer: Buffer, from: number, to: number): void {
+    this.#buffer = buffer
+    this.#view = viewOf(buffer)
+    this.#pos = from
+    this.#end = to
   }
 
   /** Reads what comes next. False if it is not all there: then it must be read again from its beginning. */
@@ -257,15 +261,33 @@ export class NarParser {
   // The readers below move on if all bytes are there; if not, what there is was checked all the same.
 
   #expect(run: TokenRun): boolean {
-    const buffer = this.#buffer
+    const view = this.#view
+    const words = run.words
     const pos = this.#pos
-    const expected = run.bytes
-    const length = expected.length
-    const available = Math.min(length, this.#end - pos)
-    for (let i = 0; i < available; i++) if (buffer[pos + i] !== expected[i]) throw this.#wrongToken(run, i)
-    if (available < length) return false
-    this.#pos = pos + length
+    const end = pos + run.bytes.length
+    if (end > this.#end) {
+      this.#compare(run)
+      return false
+    }
+    for (let i = 0, at = pos; at < end; i++, at += 4) {
+      if (view.getInt32(at, true) !== words[i]) this.#compare(run)
+    }
+    this.#pos = end
     return true
+  }
+
+  /** Throws at the first token that is another one, as far as the bytes go. */
+  #compare(run: TokenRun): void {
+    let start = 0
+    for (const token of run.tokens) {
+      const end = start + LENGTH_BYTES + token.length + paddingOf(token.length)
+      const there = this.#buffer.subarray(this.#pos + start, Math.min(this.#pos + end, this.#end))
+      if (!there.equals(run.bytes.subarray(start, start + there.length))) {
+        if (token === START.tokens[0]) throw new FormatError(`not a NAR: it does not begin with "${token}"`)
+        throw this.#error(`expected ${JSON.stringify(token)}`, this.#pos + start)
+      }
+      start = end
+    }
   }
 
   /** The first letter of the next token. */
@@ -277,10 +299,10 @@ export class NarParser {
   #length(): number | undefined {
     const pos = this.#pos
     if (this.#end - pos < LENGTH_BYTES) return undefined
-    const high = this.#buffer.readUInt32LE(pos + 4)
+    const high = this.#view.getUint32(pos + 4, true)
     if (high > 0x1fffff) throw this.#error('a length is over 2^53 bytes')
     this.#pos = pos + LENGTH_BYTES
-    return high * 0x100000000 + this.#buffer.readUInt32LE(pos)
+    return high * 0x100000000 + this.#view.getUint32(pos, true)
   }
 
   #skip(length: number): boolean {
@@ -299,21 +321,14 @@ export class NarParser {
     return true
   }
 
-  #wrongToken(run: TokenRun, at: number): FormatError {
-    if (run === START && at < 24) return new FormatError('not a NAR: it does not begin with "nix-archive-1"')
-    let start = 0
-    for (const token of run.tokens) {
-      const end = start + LENGTH_BYTES + token.length + paddingOf(token.length)
-      if (at < end) return this.#error(`expected ${JSON.stringify(token)}`, this.#pos + start)
-      start = end
-    }
-    return this.#error('expected another token')
-  }
-
   #error(problem: string, pos = this.#pos): FormatError {
     const entry = this.#state !== 'entry' || this.#named
     return new FormatError(`malformed NAR at byte ${this.#base + pos}, in ${this.#names.where(entry)}: ${problem}`)
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, byteLength)
 }
 
 /** Tells a whole NAR to a sink. Throws as {@link NarParser} does. */

@@ -54,7 +54,7 @@ export function* walkFolder(root: string, builder: TreeBuilder, progress: WalkPr
   let sinceBytes = progress.bytes
 
   /** Tells one entry; a directory is entered. */
-  const visit = (path: Buffer, name: Uint8Array): void => {
+  function* visit(path: Buffer, name: Uint8Array): Generator<void> {
     const stat = lstatSync(path, { bigint: true })
     if (stat.isDirectory()) {
       builder.directory(name)
@@ -62,7 +62,7 @@ export function* walkFolder(root: string, builder: TreeBuilder, progress: WalkPr
     } else if (stat.isSymbolicLink()) {
       builder.symlink(name, readlinkSync(path, { encoding: 'buffer' }))
     } else if (stat.isFile()) {
-      progress.bytes += readFile(path, name, stat, builder, where)
+      yield* readFile(path, name, stat, builder, progress, where)
     } else {
       throw new RefusedError(
         `${where()}: is a ${oddKind(stat)}; a store path holds regular files, folders and symlinks only`,
@@ -72,7 +72,7 @@ export function* walkFolder(root: string, builder: TreeBuilder, progress: WalkPr
   }
 
   try {
-    visit(Buffer.from(root), EMPTY_NAME)
+    yield* visit(Buffer.from(root), EMPTY_NAME)
     while (stack.length > 0) {
       const frame = stack.at(-1)!
       const name = frame.names[frame.next++]
@@ -88,7 +88,7 @@ export function* walkFolder(root: string, builder: TreeBuilder, progress: WalkPr
       }
       const depth = stack.length
       names.push(name)
-      visit(Buffer.concat([frame.path, SLASH, name]), name)
+      yield* visit(Buffer.concat([frame.path, SLASH, name]), name)
       if (stack.length === depth) names.pop()
       if (++sinceEntries >= YIELD_ENTRIES || progress.bytes - sinceBytes >= YIELD_BYTES) {
         sinceEntries = 0
@@ -130,30 +130,38 @@ function list(path: Buffer): Buffer[] {
   return readdirSync(path, { encoding: 'buffer' }).sort(Buffer.compare)
 }
 
-/** Reads one regular file into the builder's own room; its size in bytes. */
-function readFile(
+/** Reads one regular file into the builder's own room. */
+function* readFile(
   path: Buffer,
   name: Uint8Array,
   stat: BigIntStats,
   builder: TreeBuilder,
+  progress: WalkProgress,
   where: () => string,
-): number {
+): Generator<void> {
   const fd = openSync(path, OPEN_FLAGS)
   try {
     const before = fstatSync(fd, { bigint: true })
     if (changed(stat, before)) throw changedFile(where())
     const size = Number(before.size)
     builder.file(name, (before.mode & 0o100n) !== 0n, size)
+    let sinceYield = 0
     for (let left = size; left > 0; ) {
       const room = builder.space()
       const got = readSync(fd, room, 0, room.length, null)
       if (got === 0) throw changedFile(where())
       builder.filled(got)
       left -= got
+      progress.bytes += got
+      sinceYield += got
+      // Between two chunks only: room that was begun is not the caller's to take away.
+      if (sinceYield >= YIELD_BYTES && got === room.length) {
+        sinceYield = 0
+        yield
+      }
     }
     if (changed(before, fstatSync(fd, { bigint: true }))) throw changedFile(where())
     builder.endFile()
-    return size
   } finally {
     closeSync(fd)
   }

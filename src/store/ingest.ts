@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { BlockStaging } from '../blocks/types.ts'
+import type { BlockPins, BlockStaging } from '../blocks/types.ts'
 import type { CidBytes } from '../cid.ts'
 import { RefusedError } from '../errors.ts'
 import type { NodeRun, PathRecord, StoreIndex } from '../index/types.ts'
@@ -27,6 +27,8 @@ export interface IngestOptions {
   staging: BlockStaging
   /** Whether added paths are pinned; they are, by the pin name `add`, unless told otherwise. */
   pin: boolean
+  /** Told of every pinned path, where the block store collects garbage by itself. */
+  blockPins: BlockPins | undefined
 }
 
 /** What a path's files come from: fills the builder, yielding now and then. */
@@ -59,14 +61,16 @@ export class Ingest {
   readonly #index: StoreIndex
   readonly #staging: BlockStaging
   readonly #pin: boolean
+  readonly #blockPins: BlockPins | undefined
   #staged: StagedPath[] = []
   /** Staged or known, in the order they were asked for. */
   #results: Added[] = []
 
-  constructor({ index, staging, pin }: IngestOptions) {
+  constructor({ index, staging, pin, blockPins }: IngestOptions) {
     this.#index = index
     this.#staging = staging
     this.#pin = pin
+    this.#blockPins = pin ? blockPins : undefined
   }
 
   /** True when enough is staged to be worth a commit. */
@@ -187,6 +191,8 @@ export class Ingest {
     const commits = staged.map(({ record, nodes }, i) => ({ record: { ...record, firstNode: ids[i]! }, nodes, pin }))
     for (const { record } of commits) this.#staging.record(this.#index.encodePath(record))
     this.#index.commitBlocks(await this.#staging.sync())
+    // Before they are visible: a visible path never lacks its pin.
+    for (const { record } of commits) await this.#blockPins?.add(blockPinName(record), blockRoots(record))
     const outcomes = this.#index.commitPaths(commits, this.#staging.takeReused())
     await this.#index.flushed()
     commits.forEach(({ record }, i) => {
@@ -221,4 +227,13 @@ function added(
   isNew: boolean,
 ): Added {
   return { baseName, root: from.root, nar: from.nar, narHash: from.narHash, narSize: from.narSize, isNew }
+}
+
+/** The DAGs that hold all blocks of a path. */
+export function blockRoots({ root, nar }: Pick<PathRecord, 'root' | 'nar'>): CidBytes[] {
+  return nar === undefined ? [root] : [root, nar]
+}
+
+function blockPinName({ baseName }: PathRecord): string {
+  return `nix-ipfs-mount:${baseName}`
 }

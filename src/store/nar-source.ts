@@ -7,7 +7,7 @@ import type { StoreReader } from './reader.ts'
  * A path's NAR, rendered from the index and the blocks in constant memory. A buffer is valid until the next one.
  * Throws DamagedError and MissingBlockError.
  */
-export function* narChunks(store: StoreReader, record: PathRecord): Generator<Buffer> {
+export async function* narChunks(store: StoreReader, record: PathRecord): AsyncGenerator<Buffer> {
   const ready: Buffer[] = []
   const writer = new NarWriter({
     framing: bytes => ready.push(Buffer.from(bytes)),
@@ -15,7 +15,7 @@ export function* narChunks(store: StoreReader, record: PathRecord): Generator<Bu
   })
   const stack: Iterator<NodeEntry>[] = []
 
-  function* visit(entry: NodeEntry, name: Uint8Array): Generator<Buffer> {
+  async function* visit(entry: NodeEntry, name: Uint8Array): AsyncGenerator<Buffer> {
     const node = store.node(entry.id)
     switch (node.kind) {
       case 'directory':
@@ -27,7 +27,7 @@ export function* narChunks(store: StoreReader, record: PathRecord): Generator<Bu
         return
       case 'file':
         writer.file(name, node.executable, node.size)
-        for (const bytes of store.contents(node)) {
+        for await (const bytes of store.contents(node)) {
           writer.contents(bytes)
           yield* ready.splice(0)
         }

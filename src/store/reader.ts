@@ -1,4 +1,4 @@
-import type { BlockReader } from '../blocks/types.ts'
+import type { BlockReader, FetchBlock } from '../blocks/types.ts'
 import { bytesToText } from '../bytes.ts'
 import { type CidBytes, cidText, multihashCode, readCid } from '../cid.ts'
 import { DamagedError, MissingBlockError, UnknownPathError } from '../errors.ts'
@@ -15,14 +15,17 @@ export class Miss {
 
 type FileNode = Extract<NodeRecord, { kind: 'file' }>
 
-/** Reads what the store holds: paths, nodes below them, bytes of files. Nothing here waits. */
+/** Reads what the store holds: paths, nodes below them, bytes of files. */
 export class StoreReader {
   readonly index: IndexReader
   readonly blocks: BlockReader
+  /** Brings what is missing here, where anything can; throws MissingBlockError where nothing can. */
+  readonly fetch: FetchBlock
 
-  constructor(index: IndexReader, blocks: BlockReader) {
+  constructor(index: IndexReader, blocks: BlockReader, fetch: FetchBlock = refuseToFetch) {
     this.index = index
     this.blocks = blocks
+    this.fetch = fetch
   }
 
   /** A path by full path, base name or hash part. Throws UnknownPathError. */
@@ -82,12 +85,15 @@ export class StoreReader {
     return parts.digest.copy(target, at, start, start + length) === length
   }
 
-  /** The file's bytes in order, in buffers of at most 1 MiB that the next one overwrites. Throws MissingBlockError. */
-  *contents(file: FileNode): Generator<Buffer> {
+  /** The file's bytes in order, in buffers of at most 1 MiB that the next one overwrites. Throws what fetch throws. */
+  async *contents(file: FileNode): AsyncGenerator<Buffer> {
     const buffer = Buffer.allocUnsafe(Math.min(file.size, 1024 * 1024))
     for (let offset = 0; offset < file.size; ) {
       const got = this.read(file, offset, buffer.length, buffer, 0)
-      if (got instanceof Miss) throw new MissingBlockError(`block ${cidText(got.cid)} is not here and no source has it`)
+      if (got instanceof Miss) {
+        await this.fetch(got.cid)
+        continue
+      }
       yield buffer.subarray(0, got)
       offset += got
     }
@@ -122,4 +128,8 @@ export class StoreReader {
       if (entry.kind === 'directory') stack.push(open(entry, `${path}/`))
     }
   }
+}
+
+async function refuseToFetch(cid: CidBytes): Promise<void> {
+  throw new MissingBlockError(`block ${cidText(cid)} is not here and no source has it`)
 }

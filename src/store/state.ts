@@ -33,12 +33,15 @@ export const STATE_VERSION = 1
 const FORMAT_NAME = 'nix-ipfs-mount-state'
 const FORMAT_FILE = 'format'
 
-/** Opens the state folder, and makes it where it does not exist or is empty. Throws StateError. */
-export function openStateFolder(folder: string, blocks: string): StateFolder {
-  const made = readFormat(folder) ?? create(folder, blocks)
-  if (made.blocks !== blocks) {
+/**
+ * Opens the state folder, and makes it where it does not exist or is empty, then with the block store that is wanted,
+ * or `local`. Throws StateError.
+ */
+export function openStateFolder(folder: string, wanted: string | undefined): StateFolder {
+  const { blocks } = readFormat(folder) ?? create(folder, wanted ?? 'local')
+  if (wanted !== undefined && wanted !== blocks) {
     throw new StateError(
-      `${folder}: this state keeps its blocks in ${made.blocks}, not ${blocks}; use --blocks ${made.blocks} or another --state`,
+      `${folder}: this state keeps its blocks in ${blocks}, not ${wanted}; use --blocks ${blocks} or another --state`,
     )
   }
   return { folder, blocks, index: join(folder, 'index'), packs: join(folder, 'packs') }

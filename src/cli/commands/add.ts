@@ -46,6 +46,7 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
     const endProgress = showProgress(ingest.progress, { enabled: !config.json })
     try {
       const sources = await planSources(argv)
+      await store.checkBlocks()
       await addAll(ingest, sources, config)
     } finally {
       endProgress()

@@ -29,7 +29,7 @@ export const catCommand: CommandModule<GlobalArguments, CatArguments> = {
       if (entry === undefined) throw new UnknownPathError(`${shown}: does not exist`)
       const node = store.reader.node(entry.id)
       if (node.kind !== 'file') throw new RefusedError(`${shown}: is a ${node.kind}, not a regular file`)
-      for (const bytes of store.reader.contents(node)) await writeBytes(bytes)
+      for await (const bytes of store.reader.contents(node)) await writeBytes(bytes)
     } finally {
       await store.close()
     }

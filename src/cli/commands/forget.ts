@@ -1,6 +1,9 @@
 import type { CommandModule } from 'yargs'
+import { cidText } from '../../cid.ts'
 import { RefusedError } from '../../errors.ts'
+import type { PathRecord } from '../../index/types.ts'
 import { fullPath } from '../../nix/store-path.ts'
+import { blockRoots } from '../../store/ingest.ts'
 import { checkPathArguments, configOf, storePaths } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
@@ -23,10 +26,12 @@ export const forgetCommand: CommandModule<GlobalArguments, ForgetArguments> = {
     checkPathArguments(argv.path)
     const store = openStore(config)
     try {
-      const baseNames = argv.path.map(path => store.reader.path(path).baseName)
+      const records = argv.path.map(path => store.reader.path(path))
+      const baseNames = records.map(({ baseName }) => baseName)
       if (!argv.force) refuseReferenced(store, new Set(baseNames))
       for (const baseName of baseNames) store.index.forget(baseName)
       await store.index.flushed()
+      await unpinBlocks(store, records)
       for (const baseName of baseNames) {
         if (config.json) printJson({ path: fullPath(baseName) })
         else printLine(fullPath(baseName))
@@ -47,4 +52,12 @@ function refuseReferenced({ index }: Store, leaving: ReadonlySet<string>): void 
       )
     }
   }
+}
+
+/** Lets the block store's own garbage collection have what no other path shares. */
+async function unpinBlocks({ index, blockPins }: Store, forgotten: readonly PathRecord[]): Promise<void> {
+  if (blockPins === undefined) return
+  const leaving = new Map(forgotten.flatMap(blockRoots).map(cid => [cidText(cid), cid]))
+  for (const record of index.paths()) for (const cid of blockRoots(record)) leaving.delete(cidText(cid))
+  await blockPins.remove([...leaving.values()])
 }

@@ -23,7 +23,7 @@ export const infoCommand: CommandModule<GlobalArguments, InfoArguments> = {
     try {
       const records = argv.path.map(path => store.reader.path(path))
       for (const record of records) {
-        const info = describe(store, record)
+        const info = await describe(store, record)
         if (config.json) printJson(info)
         else for (const [name, value] of Object.entries(info)) printLine(`${`${name}:`.padEnd(12)}${text(value)}`)
       }
@@ -33,7 +33,7 @@ export const infoCommand: CommandModule<GlobalArguments, InfoArguments> = {
   },
 }
 
-function describe(store: Store, record: PathRecord) {
+async function describe(store: Store, record: PathRecord) {
   return {
     ...pathFields(record),
     references: record.references.map(fullPath),
@@ -44,7 +44,7 @@ function describe(store: Store, record: PathRecord) {
     pinned: [...store.index.pins(record.baseName)].length > 0,
     entries: record.entries,
     size: record.totalSize,
-    local: bytesHere(store.reader, record),
+    local: await bytesHere(store.reader, record, store.hasBlock),
   }
 }
 

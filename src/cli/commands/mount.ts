@@ -52,7 +52,11 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     const mountpoint = await prepareMountpoint(resolve(argv.mountpoint))
     const store = openStore(config, { readOnly: true })
     const stop = stopSignal()
-    const mounted = await mountLibfuse({ fs: new StoreFs(store.reader, store.state.packs), mountpoint, log: store.log })
+    // Listings need the index only, so a block store that is away keeps nobody from mounting.
+    await store.checkBlocks().catch((error: Error) => store.log.warn(error.message))
+    const { reader, log } = store
+    const fs = new StoreFs(reader, store.state.folder)
+    const mounted = await mountLibfuse({ fs, mountpoint, log, fetch: cid => reader.fetch(cid) })
     unmountOnCrash(mounted, store)
     // From a thread of the pool: this one must answer meanwhile.
     await stat(mountpoint)

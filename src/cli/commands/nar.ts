@@ -25,7 +25,7 @@ export const narCommand: CommandModule<GlobalArguments, NarArguments> = {
     checkPathArguments([argv.path])
     const store = openStore(config, { readOnly: true })
     try {
-      for (const bytes of narChunks(store.reader, store.reader.path(argv.path))) await writeBytes(bytes)
+      for await (const bytes of narChunks(store.reader, store.reader.path(argv.path))) await writeBytes(bytes)
     } finally {
       await store.close()
     }

@@ -1,7 +1,7 @@
 import Fuse, { type Answer, type FuseStat, type Operations } from 'fuse-native'
+import type { FetchBlock } from '../../blocks/types.ts'
 import { asBuffer } from '../../bytes.ts'
-import { type CidBytes, cidText } from '../../cid.ts'
-import { MissingBlockError, MountError } from '../../errors.ts'
+import { MountError } from '../../errors.ts'
 import type { NodeEntry } from '../../index/types.ts'
 import type { Logger } from '../../log.ts'
 import { Miss } from '../../store/reader.ts'
@@ -26,8 +26,8 @@ export interface LibfuseOptions {
   /** Absolute. */
   mountpoint: string
   log: Logger
-  /** Brings a missing block here, or throws. Without it a missing block is EIO. */
-  fetch?: (cid: CidBytes) => Promise<void>
+  /** Brings a missing block here, or throws, which is EIO. */
+  fetch: FetchBlock
 }
 
 /** Longest mount point that fuse-native has room for, bytes. */
@@ -138,7 +138,7 @@ class LibfuseMount implements MountedFs {
 class LibfuseOperations {
   readonly #fs: ReadOnlyFs
   readonly #log: Logger
-  readonly #fetch: (cid: CidBytes) => Promise<void>
+  readonly #fetch: FetchBlock
   readonly #walk: PathWalk
   /** Names at the root that the kernel may have kept, with their node ids. */
   readonly #rootNames = new Map<string, number>()
@@ -146,9 +146,7 @@ class LibfuseOperations {
   constructor({ fs, log, fetch }: LibfuseOptions) {
     this.#fs = fs
     this.#log = log
-    this.#fetch =
-      fetch ??
-      (async cid => Promise.reject(new MissingBlockError(`block ${cidText(cid)} is not here and no source has it`)))
+    this.#fetch = fetch
     this.#walk = new PathWalk(fs)
   }
 
