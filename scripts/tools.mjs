@@ -10,6 +10,8 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 export const cliProgram = join(root, 'dist', 'src', 'cli', 'main.js')
 
+const parent = process.ppid
+
 /** A failure that one line explains. */
 export class SetupError extends Error {}
 
@@ -66,7 +68,8 @@ export function readOutput(command, args, options = {}) {
 
 /**
  * Runs a command in the foreground, passes SIGINT, SIGTERM and SIGHUP on to it, and resolves with its exit status
- * (128 + n if signal n ended it, as shells do). `onLine` sees each line of its stdout, which is printed as well.
+ * (128 + n if signal n ended it, as shells do). `onLine` sees each line of its stdout, which is printed as well. When
+ * our parent is gone, the command is ended too: npm passes a signal to its shell, which dies without telling us.
  */
 export function runForeground(command, args, { onLine, ...options } = {}) {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP']
@@ -75,9 +78,18 @@ export function runForeground(command, args, { onLine, ...options } = {}) {
     const child = spawn(command, args, { cwd: root, stdio: ['inherit', stdout, 'inherit'], ...options })
     const forward = signal => child.kill(signal)
     for (const signal of signals) process.on(signal, forward)
+    const watch = setInterval(() => {
+      if (process.ppid === parent) return
+      clearInterval(watch)
+      forward('SIGTERM')
+    }, 500)
     if (onLine) eachLine(child.stdout, onLine)
-    child.once('error', error => reject(new SetupError(`cannot run ${command}: ${error.message}`)))
+    child.once('error', error => {
+      clearInterval(watch)
+      reject(new SetupError(`cannot run ${command}: ${error.message}`))
+    })
     child.once('close', (status, signal) => {
+      clearInterval(watch)
       for (const name of signals) process.off(name, forward)
       resolve(status ?? 128 + osConstants.signals[signal])
     })

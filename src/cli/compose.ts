@@ -1,15 +1,20 @@
+import { existsSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { KuboNode, kuboUrl } from '../blocks/kubo.ts'
 import { KuboBlocks } from '../blocks/kubo-blocks.ts'
 import { KuboStaging } from '../blocks/kubo-staging.ts'
 import { currentOwner } from '../blocks/owner.ts'
+import { listPacks, scanPacks } from '../blocks/pack-scan.ts'
 import { PackReader, PackStaging } from '../blocks/packs.ts'
 import type { BlockPins, BlockReader, BlockStaging, FetchBlock } from '../blocks/types.ts'
 import { type CidBytes, readCid } from '../cid.ts'
 import { StateError, systemCode } from '../errors.ts'
 import { LmdbIndex } from '../index/lmdb.ts'
+import { decodePath } from '../index/record.ts'
 import { type Logger, stderrLogger } from '../log.ts'
 import { Ingest } from '../store/ingest.ts'
 import { StoreReader } from '../store/reader.ts'
+import { type PackContents, type Rebuilt, rebuildIndex } from '../store/rebuild.ts'
 import { openStateFolder, type StateFolder } from '../store/state.ts'
 import type { Config } from './config.ts'
 
@@ -46,6 +51,11 @@ const KUBO_PREFIX = 'kubo:'
 /** Opens the state; with `readOnly` also one that cannot be written to. Throws StateError. */
 export function openStore(config: Config, { readOnly = false } = {}): Store {
   const state = openStateFolder(config.state, config.blocks)
+  if (indexIsLost(state)) {
+    throw new StateError(
+      `${state.index}: the index is gone, the packs are there; nix-ipfs-mount verify --repair rebuilds it from them`,
+    )
+  }
   const index = openIndex(state, readOnly)
   const backend = state.blocks.startsWith(KUBO_PREFIX) ? kuboBackend(state, config) : packBackend(state, index)
   return {
@@ -62,6 +72,43 @@ export function openStore(config: Config, { readOnly = false } = {}): Store {
       backend.close()
       await index.close()
     },
+  }
+}
+
+function indexIsLost(state: StateFolder): boolean {
+  return !existsSync(join(state.index, 'data.mdb')) && existsSync(state.packs) && listPacks(state.packs).length > 0
+}
+
+/** Makes a lost index again from the packs; undefined where it is not lost. Throws StateError, DamagedError. */
+export async function rebuildStore(config: Config): Promise<(Rebuilt & { log: Logger }) | undefined> {
+  const state = openStateFolder(config.state, config.blocks)
+  if (!indexIsLost(state)) return undefined
+  // Made aside, so that a rebuild that is cut short leaves the index lost, and not a part of it.
+  const aside = `${state.index}.new`
+  rmSync(aside, { recursive: true, force: true })
+  const rebuilt = await rebuildInto(aside, state.packs)
+  rmSync(state.index, { recursive: true, force: true })
+  renameSync(aside, state.index)
+  return { ...rebuilt, log: stderrLogger(config.verbose) }
+}
+
+async function rebuildInto(folder: string, packs: string): Promise<Rebuilt> {
+  const index = LmdbIndex.open(folder)
+  const blocks = new PackReader(packs, index)
+  try {
+    const last = listPacks(packs).at(-1)?.number ?? 0
+    // Numbers are never used again.
+    while (index.allocatePack(currentOwner()) < last);
+    return await rebuildIndex(index, blocks, packContents(packs))
+  } finally {
+    blocks.close()
+    await index.close()
+  }
+}
+
+function* packContents(folder: string): Generator<PackContents> {
+  for (const { blocks, records } of scanPacks(folder)) {
+    yield { blocks, records: records.map(decodePath).filter(record => record !== undefined) }
   }
 }
 

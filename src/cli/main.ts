@@ -8,6 +8,8 @@ import { infoCommand } from './commands/info.ts'
 import { lsCommand } from './commands/ls.ts'
 import { mountCommand } from './commands/mount.ts'
 import { narCommand } from './commands/nar.ts'
+import { runCommand } from './commands/run.ts'
+import { verifyCommand } from './commands/verify.ts'
 import { readPackageVersion } from './version.ts'
 
 const PROGRAM = 'nix-ipfs-mount'
@@ -41,6 +43,7 @@ const parser = yargs(words)
     'camel-case-expansion': true,
     'duplicate-arguments-array': false,
     'parse-positional-numbers': false,
+    'populate--': true,
   })
   .options({
     state: {
@@ -69,6 +72,17 @@ const parser = yargs(words)
   .command(catCommand)
   .command(narCommand)
   .command(forgetCommand)
+  .command(runCommand)
+  .command(verifyCommand)
+  .command({
+    command: 'completion',
+    describe: 'Print a completion script for bash or zsh',
+    builder: yargs =>
+      yargs.example('$0 completion >> ~/.bashrc', 'completes commands and options from the next shell on'),
+    handler: () => {
+      parser.showCompletionScript()
+    },
+  })
   .epilogue(
     'Every option is also read from the environment, as NIX_IPFS_STATE for --state. Exit status: 0 done, 1 failed, 2 wrong usage.',
   )

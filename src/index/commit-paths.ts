@@ -15,6 +15,9 @@ const MULTIHASH_BYTES = 34
 /** Pages that a row under a random key touches. Bytes. */
 const RANDOM_ROW_BYTES = 4096
 
+/** Rows of at most this many bytes go into the last transaction. */
+const SMALL_BYTES = 256 * 1024
+
 const HASH_PART_LENGTH = 32
 
 /**
@@ -35,14 +38,20 @@ export function commitPaths(
     return nodes
   })
   const encoded = commits.map(({ record }) => encodeRecord(record))
+  const rows = rowsOf(runs, commits)
+  const writeRow = rowWriter(environment)
+  // Each transaction waits for the disk, so that few rows go with the last one.
+  const bytes = runs.reduce((sum, run) => sum + run.bytes, 0)
+  const apart = bytes > SMALL_BYTES
+  const need = commits.length * 4 * RANDOM_ROW_BYTES + (apart ? 0 : 4 * bytes)
   const removals = removalsOf(environment)
   try {
-    for (const [i, run] of runs.entries()) writeRun(environment, run, commits[i]!.record)
+    if (apart) environment.writeEach(RANDOM_ROW_BYTES, rows, writeRow)
     checkReused(environment, reused)
-    const need = RANDOM_ROW_BYTES * 4 * commits.length
     const outcomes = environment.write(need, () => {
       // A gc that came in between may have taken what was looked at before.
-      if (removalsOf(environment) !== removals) checkAgain(environment, runs, reused)
+      if (removalsOf(environment) !== removals) checkAgain(environment, runs, reused, apart)
+      if (!apart) for (const row of rows) writeRow(row)
       const outcomes = commits.map((commit, i) => enter(environment, index, commit, encoded[i]!))
       if (outcomes.includes('added')) {
         environment.put('meta', metaKeys.generation, encodeNumber(index.generation() + 1))
@@ -54,7 +63,7 @@ export function commitPaths(
     })
     return outcomes
   } catch (error) {
-    cleanUp(environment, commits)
+    if (apart) cleanUp(environment, commits)
     throw error
   }
 }
@@ -68,20 +77,23 @@ function cleanUp(environment: Environment, commits: readonly PathCommit[]): void
   }
 }
 
-function writeRun(environment: Environment, run: NodeRunLog, record: PathRecord): void {
-  let written: Buffer | undefined
-  environment.writeEach(RANDOM_ROW_BYTES, run.rows(record.firstNode), ({ database, key, value, file }: PendingRow) => {
-    if (file !== undefined) {
-      // Other paths have the same file: its table is whole if its first page, which is written last, is there. A table
-      // that was begun here is finished, though: the rows of one file follow each other.
-      const begun = written?.equals(file) === true
-      if (!begun && environment.has('contents', contentsKey(file, 0))) return 0
-      written = Buffer.from(file)
+function* rowsOf(runs: readonly NodeRunLog[], commits: readonly PathCommit[]): Generator<PendingRow> {
+  for (const [i, run] of runs.entries()) yield* run.rows(commits[i]!.record.firstNode)
+}
+
+/** Writes one row after the other, inside transactions; gives the bytes of pages that it touches. */
+function rowWriter(environment: Environment): (row: PendingRow) => number {
+  let begun: Buffer | undefined
+  return ({ database, key, value, file }) => {
+    if (file !== undefined && begun?.equals(file) !== true) {
+      // Other paths have the same file, and its table is whole if its first page is there, which is written last.
+      if (environment.has('contents', contentsKey(file, 0))) return 0
+      begun = Buffer.from(file)
     }
     sealInPlace(key, value)
     environment.putSealed(database, key, value)
     return file === undefined ? 2 * (key.length + value.length) : RANDOM_ROW_BYTES + value.length
-  })
+  }
 }
 
 function removalsOf(environment: Environment): number {
@@ -95,8 +107,9 @@ function checkReused(environment: Environment, reused: Buffer): void {
   }
 }
 
-function checkAgain(environment: Environment, runs: readonly NodeRunLog[], reused: Buffer): void {
+function checkAgain(environment: Environment, runs: readonly NodeRunLog[], reused: Buffer, written: boolean): void {
   checkReused(environment, reused)
+  if (!written) return
   for (const run of runs) {
     for (const file of run.files()) if (!environment.has('contents', contentsKey(file, 0))) throw goneError()
   }

@@ -23,7 +23,7 @@ export interface PendingRow {
   /** With room for the trailer at its end. */
   value: Buffer
   /** Set on rows of leaf tables: the file. */
-  file: CidBytes | undefined
+  file: Buffer | undefined
 }
 
 const FIRST_CHUNK_BYTES = 8 * 1024
@@ -45,6 +45,11 @@ export class NodeRunLog implements NodeRun {
 
   get entries(): number {
     return this.#entries
+  }
+
+  /** Of all rows, roughly. */
+  get bytes(): number {
+    return this.#chunks.reduce((sum, chunk) => sum + chunk.length, this.#used)
   }
 
   file(id: number, executable: boolean, size: number, cid: CidBytes, leaves: readonly Leaf[] | undefined): void {
@@ -141,7 +146,7 @@ export class NodeRunLog implements NodeRun {
   }
 
   /** The files whose leaf tables are in the run, once for each page. */
-  *files(): Generator<CidBytes> {
+  *files(): Generator<Buffer> {
     for (const { file } of this.rows(0)) if (file !== undefined) yield file
   }
 }

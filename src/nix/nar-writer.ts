@@ -20,7 +20,7 @@ import { MAX_NAME_BYTES, MAX_TARGET_BYTES, type TreeSink } from './tree.ts'
 
 /** Where a NAR goes, in order. Neither call may keep the bytes: they are overwritten after it returns. */
 export interface NarOutput {
-  /** Bytes that are not of any file. */
+  /** Bytes that are not of any file; before one that is not empty, they come while {@link NarWriter.file} runs. */
   framing(bytes: Uint8Array): void
   /** Bytes of a file, just as {@link NarWriter.contents} was given them; never empty. */
   contents(bytes: Uint8Array): void
@@ -51,7 +51,8 @@ const MAX_ENTRY_BYTES = ENTRY.bytes.length + 2 * LENGTH_BYTES + MAX_NAME_BYTES +
 export class NarWriter implements TreeSink {
   readonly #output: NarOutput
   readonly #names = new NameStack()
-  readonly #buffer = Buffer.allocUnsafe(FRAMING_BYTES)
+  readonly #buffer = Buffer.alloc(FRAMING_BYTES)
+  readonly #view = new DataView(this.#buffer.buffer, this.#buffer.byteOffset, FRAMING_BYTES)
   /** Bytes of framing in the buffer. */
   #used = 0
   /** Bytes handed out so far. */
@@ -89,6 +90,8 @@ export class NarWriter implements TreeSink {
     this.#open(executable ? 'executable' : 'regular', name)
     if (!Number.isInteger(size) || size < 0 || size > MAX_FILE_SIZE) throw this.#error(`${size} is no size of a file`)
     this.#length(size)
+    // Here rather than with the first contents, so that a caller may prepare these where framing is put.
+    if (size > 0) this.#flush()
     this.#inFile = true
     this.#fileSize = size
     this.#left = size
@@ -100,7 +103,6 @@ export class NarWriter implements TreeSink {
     if (length > this.#left)
       throw this.#error(`the file is longer than the ${this.#fileSize} bytes it was said to have`)
     if (length === 0) return
-    this.#flush()
     this.#left -= length
     this.#handedOut += length
     this.#output.contents(bytes)
@@ -171,8 +173,9 @@ export class NarWriter implements TreeSink {
   }
 
   #length(length: number): void {
-    this.#buffer.writeUInt32LE(length % 0x100000000, this.#used)
-    this.#buffer.writeUInt32LE(Math.floor(length / 0x100000000), this.#used + 4)
+    // Of a number beyond 32 bits, >>> takes the low ones.
+    this.#view.setUint32(this.#used, length >>> 0, true)
+    this.#view.setUint32(this.#used + 4, length > 0xffffffff ? Math.floor(length / 0x100000000) : 0, true)
     this.#used += LENGTH_BYTES
   }
 

@@ -20,9 +20,9 @@ const NAME = /^[0-9A-Za-z+\-._?=]+$/
 const HASH_PART = /^[0-9abcdfghijklmnpqrsvwxyz]{32}$/
 
 /**
- * Nix up to 2.18 took these names; 2.20.5 and newer refuse a first dash-separated part that is `.` or `..`, because
- * a name must not read as a folder's own or parent entry. A path with such a name could be used by no current Nix.
- * (2.19 to 2.20.4 refused every leading dot, which current Nix does not, so neither do we.)
+ * Names that Nix 2.8 takes, but that Nix since 2.20.3 refuses: their first dash-separated part reads as a folder's own
+ * or parent entry. We refuse them too, since no current Nix could use such a path. (Some versions between refused every
+ * leading dot; current ones do not.)
  */
 const DOT_NAME = /^\.\.?(-|$)/
 

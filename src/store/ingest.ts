@@ -50,7 +50,8 @@ const MAX_PENDING_ROWS = 65_536
 const COMMIT_BYTES = 64 * 1024 * 1024
 const COMMIT_PATHS = 256
 
-const ADD_PIN = 'add'
+/** Name of the pin that adding a path sets. */
+export const ADD_PIN = 'add'
 
 /**
  * The way in: trees become blocks, node records and one path record each. A path is staged first and visible only

@@ -28,7 +28,8 @@ export function loadBlock(get: GetBlock, cid: CidBytes): Uint8Array {
 
 /** True for a raw block, false for a dag-pb node; FormatError for any other codec. */
 export function isRaw(cid: CidBytes): boolean {
-  const code = readCid(cid)?.codec
+  // Version and codec take one byte each in nearly every CID.
+  const code = cid[0] === 1 && cid[1]! < 0x80 ? cid[1] : readCid(cid)?.codec
   if (code === codec.raw) return true
   if (code === codec.dagPb) return false
   throw new FormatError(`${describe(cid)} is neither a raw block nor a dag-pb node`)

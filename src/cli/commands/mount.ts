@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { Socket } from 'node:net'
 import { resolve } from 'node:path'
 import type { CommandModule } from 'yargs'
 import { MissingToolError, UsageError } from '../../errors.ts'
@@ -6,15 +7,16 @@ import { prepareMountpoint } from '../../fs/mountpoint.ts'
 import { StoreFs } from '../../fs/store-fs.ts'
 import type { MountedFs } from '../../fs/types.ts'
 import { configOf } from '../arguments.ts'
-import { mountInBackground } from '../background.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
+import { startMountServer } from '../mount-server.ts'
 import { printLine } from '../output.ts'
 
 interface MountArguments extends GlobalArguments {
   mountpoint: string
   driver: string
   background: boolean
+  lifeline: number | undefined
 }
 
 /** How often the index is asked for other processes' commits. */
@@ -38,6 +40,11 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
         default: false,
         describe: 'Return when it answers; its messages go to mount.log in the state folder',
       })
+      .option('lifeline', {
+        type: 'number',
+        hidden: true,
+        describe: 'Descriptor of a pipe; the mount ends when it closes',
+      })
       .example('$0 /nix/store-ipfs', 'mount there, until Ctrl-C')
       .example('$0 ./store --state ./state --background', 'without root: any folder of yours'),
   handler: async argv => {
@@ -47,11 +54,15 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
       )
     }
     const config = configOf(argv)
-    if (argv.background) return mountInBackground(config.state)
+    if (argv.background) {
+      const words = process.argv.slice(2).filter(word => !/^--background(=|$)/.test(word))
+      printLine((await startMountServer(config.state, words, { bound: false })).line)
+      return
+    }
     const { mountLibfuse } = await loadLibfuse()
     const mountpoint = await prepareMountpoint(resolve(argv.mountpoint))
     const store = openStore(config, { readOnly: true })
-    const stop = stopSignal()
+    const stop = stopSignal(argv.lifeline)
     // Listings need the index only, so a block store that is away keeps nobody from mounting.
     await store.checkBlocks().catch((error: Error) => store.log.warn(error.message))
     const { reader, log } = store
@@ -85,9 +96,15 @@ async function loadLibfuse(): Promise<typeof import('../../fs/libfuse/driver.ts'
   }
 }
 
-function stopSignal(): Promise<void> {
+/** Resolves when the mount shall end: at a signal, or when whoever holds the other end of the lifeline is gone. */
+function stopSignal(lifeline: number | undefined): Promise<void> {
   return new Promise(resolve => {
     for (const signal of STOP_SIGNALS) process.on(signal, () => resolve())
+    if (lifeline !== undefined)
+      new Socket({ fd: lifeline })
+        .on('close', () => resolve())
+        .on('error', () => resolve())
+        .resume()
   })
 }
 

@@ -1,40 +1,48 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MountError, StateError, systemCode } from '../errors.ts'
-import { printLine } from './output.ts'
 
 const LOG_FILE = 'mount.log'
 
+/** A mount in a process of its own. */
+export interface MountServer {
+  child: ChildProcess
+  /** What it said when it was mounted. */
+  line: string
+}
+
 /**
- * Starts this very command again without `--background`, detached, and returns when it has said that it is mounted.
- * Throws MountError with its last line where it ends before.
+ * Starts this program with the arguments of a mount, detached, and returns when it has said that it is mounted. Its
+ * messages go to mount.log in the state folder. Throws MountError with the last of them where it ends before.
+ * @param bound whether it ends by itself when this process is gone
  */
-export async function mountInBackground(state: string): Promise<void> {
+export async function startMountServer(
+  state: string,
+  words: readonly string[],
+  { bound }: { bound: boolean },
+): Promise<MountServer> {
   const log = openLog(state)
-  const words = process.argv.slice(1).filter(word => !/^--background(=|$)/.test(word))
-  const environment = { ...process.env, NIX_IPFS_BACKGROUND: undefined }
-  const child = spawn(process.execPath, [...process.execArgv, ...words], {
+  const lifeline = bound ? ['--lifeline', '3'] : []
+  const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words, ...lifeline], {
     detached: true,
-    cwd: process.cwd(),
-    env: environment,
-    stdio: ['ignore', 'pipe', log.fd],
+    stdio: ['ignore', 'pipe', log.fd, ...(bound ? ['pipe' as const] : [])],
   })
   closeSync(log.fd)
-  const said = await new Promise<string | undefined>((resolve, reject) => {
+  const line = await new Promise<string | undefined>((resolve, reject) => {
     child.stdout!.once('data', (chunk: Buffer) => resolve(chunk.toString('utf8').split('\n')[0]))
     child.once('exit', () => resolve(undefined))
     child.once('error', reject)
   })
-  if (said === undefined) {
+  if (line === undefined) {
     const last = readFileSync(log.file, 'utf8').trim().split('\n').at(-1) ?? ''
     throw new MountError(
       `${last.replace(/^nix-ipfs-mount: /, '') || 'the mount ended before it answered'} (see ${log.file})`,
     )
   }
-  printLine(said)
   child.stdout!.destroy()
-  child.unref()
+  if (!bound) child.unref()
+  return { child, line }
 }
 
 function openLog(state: string): { file: string; fd: number } {

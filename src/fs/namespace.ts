@@ -1,0 +1,101 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { MissingToolError, MountError, systemCode } from '../errors.ts'
+import { STORE_DIR } from '../nix/store-path.ts'
+
+/**
+ * Runs a program that sees the store at /nix/store, it and its children alone: unshare(1) makes a mount namespace
+ * (for others than root in a user namespace, where the kernel allows it), in it an overlay joins the mount and the
+ * host's own store, and the program takes the place of the shell that did so.
+ */
+
+/**
+ * $1 is the mount, $2 the store directory, $3 what runs the program, the rest the program. Until the program starts,
+ * messages go to descriptor 2, which is a pipe; the program's own is 3. A word on 4 says that all went well.
+ * An overlay of one layer needs no overlay.
+ */
+const SCRIPT = `
+set -e
+mount="$1"; store="$2"; wrapper="$3"; shift 3
+if [ -n "$(ls -A "$store")" ]; then
+  mount -t overlay -o "ro,lowerdir=$mount:$store" overlay "$store"
+else
+  mount --bind "$mount" "$store"
+fi
+echo ready >&4
+exec $wrapper "$@" 2>&3 3>&- 4>&-
+`
+
+/** In a user namespace mounting takes capabilities that the program must not have. */
+const WITHOUT_CAPABILITIES = 'setpriv --inh-caps=-all --ambient-caps=-all --'
+
+export interface NamespaceOptions {
+  /** Where the store is mounted now; without colons and commas, which mean something in an overlay's options. */
+  mountpoint: string
+  program: string
+  args: readonly string[]
+}
+
+/** How a program ended: by itself or by a signal. */
+export interface Ended {
+  code: number | null
+  signal: NodeJS.Signals | null
+}
+
+/** Runs the program to its end, its standard streams ours. Throws MountError, MissingToolError. */
+export async function runInNamespace({ mountpoint, program, args }: NamespaceOptions): Promise<Ended> {
+  if (!existsSync(STORE_DIR)) {
+    throw new MountError(
+      `${STORE_DIR} does not exist, and programs look for the store there; make it, as root: mkdir -p ${STORE_DIR}`,
+    )
+  }
+  const root = process.getuid?.() === 0
+  const flags = root ? ['--mount'] : ['--user', '--map-current-user', '--keep-caps', '--mount']
+  const shell = [
+    '/bin/sh',
+    '-c',
+    SCRIPT,
+    'run',
+    mountpoint,
+    STORE_DIR,
+    root ? '' : WITHOUT_CAPABILITIES,
+    program,
+    ...args,
+  ]
+  const child = spawn('unshare', [...flags, '--propagation', 'slave', '--', ...shell], {
+    stdio: ['inherit', 'inherit', 'pipe', 2, 'pipe'],
+  })
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }))
+    child.once('error', cause =>
+      reject(
+        systemCode(cause) === 'ENOENT'
+          ? new MissingToolError('unshare is missing; install the package util-linux', { cause })
+          : cause,
+      ),
+    )
+  })
+  // The program has the terminal: what is typed there is its own, and what is sent to us is passed on.
+  const forward = (signal: NodeJS.Signals) => child.kill(signal)
+  process.on('SIGINT', ignore)
+  process.on('SIGTERM', forward)
+  try {
+    const [messages, ready, how] = await Promise.all([text(child.stderr!), text(child.stdio[4] as Readable), ended])
+    if (ready === '')
+      throw new MountError(
+        `the store cannot be mounted at ${STORE_DIR} for a program: ${lastLine(messages)}${root ? '' : ' (as another user than root this takes user namespaces)'}`,
+      )
+    return how
+  } finally {
+    process.off('SIGINT', ignore)
+    process.off('SIGTERM', forward)
+  }
+}
+
+function ignore(): void {}
+
+function lastLine(messages: string): string {
+  return messages.trim().split('\n').at(-1) ?? ''
+}
