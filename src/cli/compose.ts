@@ -11,11 +11,13 @@ import { type CidBytes, readCid } from '../cid.ts'
 import { StateError, systemCode } from '../errors.ts'
 import { LmdbIndex } from '../index/lmdb.ts'
 import { decodePath } from '../index/record.ts'
+import type { PathRecord } from '../index/types.ts'
 import { type Logger, stderrLogger } from '../log.ts'
 import { Ingest } from '../store/ingest.ts'
 import { StoreReader } from '../store/reader.ts'
 import { type PackContents, type Rebuilt, rebuildIndex } from '../store/rebuild.ts'
 import { openStateFolder, type StateFolder } from '../store/state.ts'
+import { isWhole } from '../store/usage.ts'
 import type { Config } from './config.ts'
 
 /** The concrete store of one state folder. The only place where the parts are put together. */
@@ -41,6 +43,7 @@ interface BlockBackend {
   fetch: FetchBlock | undefined
   pins: BlockPins | undefined
   has(cid: CidBytes): Promise<boolean>
+  isWhole(reader: StoreReader, record: PathRecord): boolean
   check(): Promise<void>
   staging(): BlockStaging
   close(): void
@@ -58,16 +61,24 @@ export function openStore(config: Config, { readOnly = false } = {}): Store {
   }
   const index = openIndex(state, readOnly)
   const backend = state.blocks.startsWith(KUBO_PREFIX) ? kuboBackend(state, config) : packBackend(state, index)
+  const reader = new StoreReader(index, backend.blocks, backend.fetch)
   return {
     config,
     state,
     index,
-    reader: new StoreReader(index, backend.blocks, backend.fetch),
+    reader,
     log: stderrLogger(config.verbose),
     blockPins: backend.pins,
     hasBlock: backend.has,
     checkBlocks: backend.check,
-    ingest: ({ pin }) => new Ingest({ index, pin, staging: backend.staging(), blockPins: backend.pins }),
+    ingest: ({ pin }) =>
+      new Ingest({
+        index,
+        pin,
+        staging: backend.staging(),
+        blockPins: backend.pins,
+        isWhole: record => backend.isWhole(reader, record),
+      }),
     close: async () => {
       backend.close()
       await index.close()
@@ -120,6 +131,7 @@ function packBackend(state: StateFolder, index: LmdbIndex): BlockBackend {
     fetch: undefined,
     pins: undefined,
     has: async cid => known(readCid(cid)?.multihash ?? cid),
+    isWhole: (reader, record) => isWhole(reader, record, cid => known(readCid(cid)?.multihash ?? cid)),
     check: async () => {},
     staging: () =>
       new PackStaging(state.packs, { epoch: index.epoch, allocate: () => index.allocatePack(currentOwner()), known }),
@@ -135,6 +147,8 @@ function kuboBackend(state: StateFolder, { deadline }: Config): BlockBackend {
     fetch: cid => blocks.fetch(cid),
     pins: node,
     has: cid => node.has(cid),
+    // Its pins answer for that.
+    isWhole: () => true,
     check: () => node.check(),
     staging: () => new KuboStaging(node),
     close: () => {},

@@ -5,6 +5,7 @@ import { addCommand } from './commands/add.ts'
 import { catCommand } from './commands/cat.ts'
 import { forgetCommand } from './commands/forget.ts'
 import { infoCommand } from './commands/info.ts'
+import { keyCommand } from './commands/key.ts'
 import { lsCommand } from './commands/ls.ts'
 import { mountCommand } from './commands/mount.ts'
 import { narCommand } from './commands/nar.ts'
@@ -74,6 +75,7 @@ const parser = yargs(words)
   .command(forgetCommand)
   .command(runCommand)
   .command(verifyCommand)
+  .command(keyCommand)
   .command({
     command: 'completion',
     describe: 'Print a completion script for bash or zsh',

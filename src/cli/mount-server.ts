@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MountError, StateError, systemCode } from '../errors.ts'
+import { openStateFolder } from '../store/state.ts'
+import type { Config } from './config.ts'
 
 const LOG_FILE = 'mount.log'
 
@@ -18,11 +20,11 @@ export interface MountServer {
  * @param bound whether it ends by itself when this process is gone
  */
 export async function startMountServer(
-  state: string,
+  config: Config,
   words: readonly string[],
   { bound }: { bound: boolean },
 ): Promise<MountServer> {
-  const log = openLog(state)
+  const log = openLog(openStateFolder(config.state, config.blocks).folder)
   const lifeline = bound ? ['--lifeline', '3'] : []
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words, ...lifeline], {
     detached: true,
@@ -48,7 +50,6 @@ export async function startMountServer(
 function openLog(state: string): { file: string; fd: number } {
   const file = join(state, LOG_FILE)
   try {
-    mkdirSync(state, { recursive: true, mode: 0o755 })
     return { file, fd: openSync(file, 'a', 0o644) }
   } catch (cause) {
     throw new StateError(`${file}: cannot be written (${systemCode(cause)}); name another folder with --state`, {

@@ -141,6 +141,8 @@ export interface IndexWriter {
   assignNodes(trees: readonly { baseName: string; narHash: Uint8Array; entries: number }[]): NodeId[]
   /** Enters blocks that are durable in the packs. */
   commitBlocks(rows: readonly BlockRow[]): void
+  /** Takes blocks out. Whoever is adding a path that reuses one of them is refused. */
+  removeBlocks(multihashes: Iterable<Uint8Array>): void
   /**
    * Makes paths visible, all or none. `reused` holds the multihashes (34 bytes each, sha2-256) that were not written
    * because the index knew them: they are looked for again in the last transaction, and RefusedError is thrown if a

@@ -7,12 +7,14 @@ import { caText, fullPath, isBaseName, parseCa, parseStorePath, STORE_DIR } from
 
 /**
  * narinfo: what a binary cache says of one store path, as lines `<field>: <value>`, each ended by a newline (`NarInfo`
- * in Nix's src/libstore/nar-info.cc), and the fields by which a catalogue adds the path's DAGs. What is read here, Nix
- * reads alike; beyond Nix, these are refused, because Nix takes them for something that nobody meant:
+ * in Nix's src/libstore/nar-info.cc), and the fields by which a catalogue adds the path's DAGs. What is taken here, Nix
+ * takes alike; Nix 2.8 also takes these, which are refused here because no cache means them:
  *
  * - a single field given twice (Nix refuses that of References and CA, and takes the last of the others);
  * - a line without `: ` (Nix skips whatever follows the colon, even a newline, and so loses the next line);
- * - paths and base names that only older versions of Nix take, and digests that are not in their one spelling;
+ * - a Sig that is not `<key name>:<base64>` (refused by Nix from 2.34 on);
+ * - store paths that are not in their one spelling or that current Nix refuses, digests in upper-case hex or loose
+ *   base64, sizes with a sign or above 2^53 - 1;
  * - a NarHash by anything but sha256, which no Nix can print.
  */
 export interface NarInfo {

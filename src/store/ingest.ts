@@ -27,6 +27,8 @@ export interface IngestOptions {
   staging: BlockStaging
   /** Whether added paths are pinned; they are, by the pin name `add`, unless told otherwise. */
   pin: boolean
+  /** False for a known path that lacks blocks, as after a repair: it is read again, and what is missing stored. */
+  isWhole: (record: PathRecord) => boolean
   /** Told of every pinned path, where the block store collects garbage by itself. */
   blockPins: BlockPins | undefined
 }
@@ -63,14 +65,16 @@ export class Ingest {
   readonly #staging: BlockStaging
   readonly #pin: boolean
   readonly #blockPins: BlockPins | undefined
+  readonly #isWhole: IngestOptions['isWhole']
   #staged: StagedPath[] = []
   /** Staged or known, in the order they were asked for. */
   #results: Added[] = []
 
-  constructor({ index, staging, pin, blockPins }: IngestOptions) {
+  constructor({ index, staging, pin, blockPins, isWhole }: IngestOptions) {
     this.#index = index
     this.#staging = staging
     this.#pin = pin
+    this.#isWhole = isWhole
     this.#blockPins = pin ? blockPins : undefined
   }
 
@@ -82,7 +86,8 @@ export class Ingest {
   /** Stages a path that the local Nix database has, read from `folder`. */
   async addValidPath(valid: ValidPath, folder: string): Promise<void> {
     const known = this.#known(valid.baseName, valid.narHash)
-    if (known !== undefined) {
+    const record = this.#index.path(valid.baseName)
+    if (known !== undefined && (record === undefined || this.#isWhole(record))) {
       this.#results.push(known)
       return
     }
@@ -181,7 +186,14 @@ export class Ingest {
     const results = this.#results
     this.#results = []
     if (this.#staged.length > 0) await this.#commitStaged(results)
+    else if (this.#staging.pendingRows > 0) await this.#commitRepaired()
     return results
+  }
+
+  /** No path is new, but blocks were missing. */
+  async #commitRepaired(): Promise<void> {
+    this.#index.commitBlocks(await this.#staging.sync())
+    await this.#index.flushed()
   }
 
   async #commitStaged(results: Added[]): Promise<void> {

@@ -18,6 +18,8 @@ import { StateError, systemCode } from '../errors.ts'
  *     format     marks the folder as ours: JSON {"format": "nix-ipfs-mount-state", "version": 1, "blocks": "local"}
  *     index/     LMDB
  *     packs/     pack files
+ *     secret-key the key of `key generate`
+ *     mount.log  what mounts in the background say
  *
  * `format` appears last and whole, by link(2), so that two processes may create a state at once.
  */

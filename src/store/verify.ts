@@ -104,7 +104,7 @@ class PathCheck {
       ) {
         throw new DamagedError(`leaf ${leaf} is not the one that the index has`)
       }
-      await this.#guard('block', block, path, async () => {
+      await this.#guard('tree', block, path, async () => {
         const bytes = await this.#load(block)
         if (isRaw(block) && bytes.length !== length) throw new DamagedError(`has ${bytes.length} bytes, not ${length}`)
       })
@@ -154,8 +154,16 @@ class PathCheck {
     throw new DamagedError(`the NAR has narHash ${narHashText(narHash)}, not ${narHashText(this.#record.narHash)}`)
   }
 
-  /** The block, hashed once. Throws MissingBlockError, IntegrityError, DamagedError, BlockStoreError. */
+  /** The block, hashed once. Throws BadBlock. */
   async #load(cid: CidBytes): Promise<Uint8Array> {
+    try {
+      return await this.#loadVerified(cid)
+    } catch (error) {
+      throw error instanceof NixIpfsError ? new BadBlock(cid, error) : error
+    }
+  }
+
+  async #loadVerified(cid: CidBytes): Promise<Uint8Array> {
     const parts = readCid(cid)
     if (parts === undefined) throw new DamagedError('malformed CID')
     if (parts.multihashCode === multihashCode.identity) return parts.digest
@@ -171,18 +179,27 @@ class PathCheck {
     return bytes
   }
 
-  async #guard(kind: Problem['kind'], cid: CidBytes, path: string, check: () => Promise<void>): Promise<void> {
+  async #guard(kind: 'tree' | 'nar', cid: CidBytes, path: string, check: () => Promise<void>): Promise<void> {
     try {
       await check()
     } catch (error) {
-      if (!(error instanceof NixIpfsError)) throw error
-      this.problems.push({
-        kind: error.code === 'ERR_DAMAGED' || error.code === 'ERR_FORMAT' ? kind : 'block',
-        cid,
-        path,
-        why: error.message,
-      })
+      if (error instanceof BadBlock)
+        this.problems.push({ kind: 'block', cid: error.cid, path, why: error.reason.message })
+      else if (error instanceof NixIpfsError) this.problems.push({ kind, cid, path, why: error.message })
+      else throw error
     }
+  }
+}
+
+/** A block that could not be had as it should be. */
+class BadBlock extends Error {
+  readonly cid: CidBytes
+  readonly reason: NixIpfsError
+
+  constructor(cid: CidBytes, reason: NixIpfsError) {
+    super(reason.message)
+    this.cid = cid
+    this.reason = reason
   }
 }
 

@@ -56,7 +56,7 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     const config = configOf(argv)
     if (argv.background) {
       const words = process.argv.slice(2).filter(word => !/^--background(=|$)/.test(word))
-      printLine((await startMountServer(config.state, words, { bound: false })).line)
+      printLine((await startMountServer(config, words, { bound: false })).line)
       return
     }
     const { mountLibfuse } = await loadLibfuse()

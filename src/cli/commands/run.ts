@@ -30,7 +30,7 @@ export const runCommand: CommandModule<GlobalArguments, RunArguments> = {
     const mountpoint = realpathSync(mkdtempSync(join(tmpdir(), 'nix-ipfs-mount-run-')))
     try {
       // FUSE's descriptor must not reach the program, so the mount is a process of its own.
-      const server = await startMountServer(config.state, [mountpoint, ...serverOptions(config)], { bound: true })
+      const server = await startMountServer(config, [mountpoint, ...serverOptions(config)], { bound: true })
       try {
         const ended = await runInNamespace({ mountpoint, program: argv.program, args: argv['--'] ?? [] })
         process.exitCode = exitStatus(ended)
