@@ -29,6 +29,16 @@ function report(error: unknown, verbose: boolean): number {
   return error instanceof UsageError ? exitCode.usage : exitCode.failed
 }
 
+/** What may be given more than once. */
+const repeatable = ['_', '--', 'path']
+
+/** An option given twice is a mistake: yargs makes a list of it, and no command expects one. */
+function refuseRepeated(argv: Record<string, unknown>): true {
+  const repeated = Object.keys(argv).find(name => Array.isArray(argv[name]) && !repeatable.includes(name))
+  if (repeated !== undefined) throw new UsageError(`--${repeated} is given more than once`)
+  return true
+}
+
 // Output that nobody reads any more, as in `ls | head`, ends the program as SIGPIPE would.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(exitCode.done)
@@ -42,7 +52,6 @@ const parser = yargs(words)
   .usage('$0 <mountpoint>\n\nServes Nix store paths kept as content-addressed blocks through a read-only FUSE mount.')
   .parserConfiguration({
     'camel-case-expansion': true,
-    'duplicate-arguments-array': false,
     'parse-positional-numbers': false,
     'populate--': true,
   })
@@ -89,6 +98,7 @@ const parser = yargs(words)
     'Every option is also read from the environment, as NIX_IPFS_STATE for --state. Exit status: 0 done, 1 failed, 2 wrong usage.',
   )
   .strict()
+  .check(refuseRepeated)
   .version(readPackageVersion())
   .help()
   .wrap(null)

@@ -47,6 +47,12 @@ export async function startMountServer(
   return { child, line }
 }
 
+/** The last line that is a message, and not a part of a stack trace. */
+function lastMessage(file: string): string | undefined {
+  const messages = readFileSync(file, 'utf8').match(/^nix-ipfs-mount: .*$/gm)
+  return messages?.at(-1)?.replace('nix-ipfs-mount: ', '')
+}
+
 function openLog(state: string): { file: string; fd: number } {
   const file = join(state, LOG_FILE)
   try {

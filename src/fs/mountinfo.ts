@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, realpathSync } from 'node:fs'
 
 /** One line of /proc/self/mountinfo, proc_pid_mountinfo(5). */
 export interface Mount {
@@ -62,15 +62,32 @@ export function mountHolding(path: string, mounts: readonly Mount[] = readMounts
   return best
 }
 
+/** An overlay's lower layers; in `lowerdir=` they are separated by colons, and a backslash quotes what follows it. */
+function lowerFolders(option: string): string[] {
+  if (option.startsWith('lowerdir+=')) return [option.slice('lowerdir+='.length)]
+  if (!option.startsWith('lowerdir=')) return []
+  const folders = option.slice('lowerdir='.length).match(/(?:[^\\:]|\\[\s\S])+/g) ?? []
+  return folders.map(folder => folder.replace(/\\([\s\S])/g, '$1'))
+}
+
+/** The kernel shows a layer as it was given to mount, which may go through links. */
+function resolved(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
+
 /** The mount of ours whose files a path shows: the one it lies on, or one that is a lower layer of its overlay. */
 export function ourMountBelow(path: string, mounts: readonly Mount[] = readMounts()): Mount | undefined {
   const holding = mountHolding(path, mounts)
   if (holding === undefined) return undefined
   if (isOurs(holding)) return holding
   if (holding.type !== 'overlay') return undefined
-  const lowers = holding.superOptions.flatMap(option => /^lowerdir\+?=(.*)$/.exec(option)?.[1]?.split(':') ?? [])
-  for (const lower of lowers) {
-    const below = mountHolding(lower, mounts)
+  for (const lower of holding.superOptions.flatMap(lowerFolders)) {
+    // Relative to where mount was called, which nobody can know: it may be any of ours.
+    const below = lower.startsWith('/') ? mountHolding(resolved(lower), mounts) : mounts.find(isOurs)
     if (below !== undefined && isOurs(below)) return below
   }
   return undefined

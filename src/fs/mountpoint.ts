@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { accessSync, constants, mkdirSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readdirSync, realpathSync, statfsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { MissingToolError, MountError, systemCode } from '../errors.ts'
@@ -14,17 +14,18 @@ const exec = promisify(execFile)
  */
 export async function prepareMountpoint(given: string): Promise<string> {
   checkDevice()
-  const path = canonical(given)
-  await clearDeadMount(path)
+  const wanted = canonical(given)
+  await clearDeadMount(wanted)
   try {
-    mkdirSync(path, { recursive: true, mode: 0o755 })
+    mkdirSync(wanted, { recursive: true, mode: 0o755 })
   } catch (cause) {
     const why =
       systemCode(cause) === 'EEXIST' || systemCode(cause) === 'ENOTDIR'
         ? 'is not a directory'
         : `cannot be made (${systemCode(cause)})`
-    throw new MountError(`${path}: ${why}; name another mount point`, { cause })
+    throw new MountError(`${wanted}: ${why}; name another mount point`, { cause })
   }
+  const path = realpathSync(wanted)
   const mounted = mountAt(path)
   if (mounted !== undefined) {
     const what = isOurs(mounted)
@@ -69,7 +70,8 @@ function checkDevice(): void {
 /** A FUSE mount whose server is gone answers ENOTCONN to everything. */
 async function clearDeadMount(path: string): Promise<void> {
   try {
-    statSync(path)
+    // statfs is never answered from the kernel's cache, as stat of the root is.
+    statfsSync(path)
   } catch (cause) {
     if (systemCode(cause) !== 'ENOTCONN') return
     const mounted = mountAt(path)

@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, statfsSync } from 'node:fs'
-import { join } from 'node:path'
+import { statfsSync } from 'node:fs'
 import * as lmdb from 'lmdb'
 import { asBuffer } from '../bytes.ts'
 import { DamagedError, NixIpfsError, StateError } from '../errors.ts'
 import { seal, sealInPlace, TRAILER_BYTES, unseal } from './checksum.ts'
+import { checkDataFile } from './data-file.ts'
 import { type DatabaseName, databaseNames } from './keys.ts'
 import { noSpace, stateErrorOf } from './lmdb-errors.ts'
 
@@ -46,6 +46,9 @@ export interface Row {
  * another lets the file grow; above it lmdb-js maps anew.
  */
 const MAP_BYTES = 64 * 2 ** 30
+
+/** The same on all machines, whatever their memory pages: values are cut to fit it. */
+const PAGE_BYTES = 4096
 
 /** Each process and thread that reads has one slot in the lock file. */
 const MAX_READERS = 1024
@@ -120,8 +123,7 @@ export class Environment {
     onRenewal: () => void,
   ): Environment {
     try {
-      if (!readOnly) mkdirSync(folder, { recursive: true })
-      else if (!existsSync(join(folder, 'data.mdb'))) throw new StateError(`${folder}: there is no index here`)
+      checkDataFile(folder, readOnly)
       const root = lmdb.open<Buffer, Buffer>({ path: folder, ...environmentOptions, ...databaseOptions, readOnly })
       try {
         root.readerCheck()
@@ -290,6 +292,7 @@ const databaseOptions = { keyEncoding: 'binary', encoding: 'binary' } as const
 const environmentOptions = {
   maxDbs: databaseNames.length + 3,
   mapSize: MAP_BYTES,
+  pageSize: PAGE_BYTES,
   maxReaders: MAX_READERS,
   overlappingSync: false,
   noSubdir: false,

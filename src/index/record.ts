@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter, bytesToText, textToBytes } from '../bytes.ts'
+import { asBuffer, ByteReader, ByteWriter, bytesToText, textToBytes } from '../bytes.ts'
 import { readCid } from '../cid.ts'
 import { FormatError } from '../errors.ts'
 import type { NodeKind } from '../nix/tree.ts'
@@ -47,6 +47,9 @@ export function checkBaseName(baseName: string): void {
 /** Throws FormatError where the record holds what the format cannot. */
 export function encodeRecord(record: PathRecord): Buffer {
   checkBaseName(record.baseName)
+  for (const cid of [record.root, record.nar]) {
+    if (cid !== undefined && !isCid(asBuffer(cid))) throw new FormatError(`${record.baseName}: malformed CID`)
+  }
   if (record.narHash.length !== HASH_BYTES) throw new FormatError(`${record.baseName}: narHash is not 32 bytes`)
   const flags =
     kinds.indexOf(record.kind) |

@@ -1,4 +1,5 @@
-import Fuse, { type Answer, type FuseStat, type Operations } from 'fuse-native'
+import { createRequire } from 'node:module'
+import type { Answer, FuseStat, Operations } from 'fuse-native'
 import type { FetchBlock } from '../../blocks/types.ts'
 import { asBuffer } from '../../bytes.ts'
 import { MountError } from '../../errors.ts'
@@ -29,6 +30,10 @@ export interface LibfuseOptions {
   /** Brings a missing block here, or throws, which is EIO. */
   fetch: FetchBlock
 }
+
+// No import: where an imported CommonJS module throws, as this one without libfuse.so.2, Node 20 ends with a stack trace
+// although the error is caught.
+const Fuse = createRequire(import.meta.url)('fuse-native') as typeof import('fuse-native').default
 
 /** Longest mount point that fuse-native has room for, bytes. */
 const MAX_MOUNTPOINT_BYTES = 1023
@@ -201,7 +206,7 @@ class LibfuseOperations {
 
   #readlink(path: string, node: NodeEntry, answer: Answer<[string]>): void {
     const target = this.#fs.readlink(node.id)
-    if (target === undefined) return answer(-errno.EINVAL)
+    if (target === undefined) return answer(node.kind === 'symlink' ? -errno.ENOENT : -errno.EINVAL)
     const text = target.toString('utf8')
     if (!Buffer.from(text, 'utf8').equals(target))
       throw new Error(`${path}: its target is not UTF-8, which the libfuse driver cannot pass on`)
@@ -210,7 +215,7 @@ class LibfuseOperations {
 
   #readdir(path: string, node: NodeEntry, answer: Answer<[string[], FuseStat[]]>): void {
     const listed = this.#fs.list(node.id, 0)
-    if (listed === undefined) return answer(-errno.ENOTDIR)
+    if (listed === undefined) return answer(node.kind === 'directory' ? -errno.ENOENT : -errno.ENOTDIR)
     const parent = this.#walk.find(path.slice(0, path.lastIndexOf('/')) || '/') ?? node
     const names = ['.', '..']
     const stats = [statOf(node), statOf(parent)]
@@ -223,7 +228,7 @@ class LibfuseOperations {
 
   #read(path: string, node: NodeEntry, buffer: Buffer, length: number, position: number, answer: Answer): void {
     const got = this.#fs.read(node.id, position, length, buffer, 0)
-    if (got === undefined) return answer(-errno.EISDIR)
+    if (got === undefined) return answer(node.kind === 'file' ? -errno.ENOENT : -errno.EISDIR)
     if (!(got instanceof Miss)) return answer(got)
     this.#fetch(got.cid).then(
       () => this.#guard(path, answer, () => this.#read(path, node, buffer, length, position, answer)),

@@ -29,11 +29,9 @@ export class PathWalk {
     const parent = this.find(slash === 0 ? '/' : path.slice(0, slash))
     if (parent?.kind !== 'directory') return undefined
     const name = path.slice(slash + 1)
+    if (name.includes('\ufffd')) this.#refuseUnreadable(parent.id, name)
     const entry = this.#fs.lookup(parent.id, Buffer.from(name, 'utf8'))
-    if (entry === undefined) {
-      if (name.includes('\ufffd')) this.#refuseUnreadable(parent.id, name)
-      return undefined
-    }
+    if (entry === undefined) return undefined
     if (this.#cache.size >= MAX_CACHED_PATHS) this.#cache.delete(this.#cache.keys().next().value!)
     this.#cache.set(path, entry)
     return entry

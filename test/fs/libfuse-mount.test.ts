@@ -1,0 +1,4 @@
+import { mountSuite } from '../suites/mount.ts'
+import { libfuse } from './drivers.ts'
+
+mountSuite(libfuse)

@@ -1,0 +1,4 @@
+import { unprivilegedSuite } from '../suites/mount-unprivileged.ts'
+import { libfuse } from './drivers.ts'
+
+unprivilegedSuite(libfuse)
