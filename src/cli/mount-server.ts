@@ -37,10 +37,7 @@ export async function startMountServer(
     child.once('error', reject)
   })
   if (line === undefined) {
-    const last = readFileSync(log.file, 'utf8').trim().split('\n').at(-1) ?? ''
-    throw new MountError(
-      `${last.replace(/^nix-ipfs-mount: /, '') || 'the mount ended before it answered'} (see ${log.file})`,
-    )
+    throw new MountError(`${lastMessage(log.file) ?? 'the mount ended before it answered'} (see ${log.file})`)
   }
   child.stdout!.destroy()
   if (!bound) child.unref()

@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { accessSync, closeSync, constants, fstatSync, mkdirSync, openSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DamagedError, StateError, systemCode } from '../errors.ts'
 
@@ -21,8 +21,10 @@ const NO_PAGE = 2 ** 64
 /** Pages at the end that were taken and given back in one transaction are never written. */
 const UNWRITTEN_PAGES = 256
 
-/** Another process that makes the file writes its first pages in one go, which takes no time worth mentioning. */
-const ATTEMPTS = 50
+/** A file as short as this may be one that another process is just making. */
+const FRESH_BYTES = 2 * 65536
+const ATTEMPTS = 20
+/** Milliseconds. */
 const PAUSE = 10
 
 /**
@@ -42,7 +44,7 @@ export function checkDataFile(folder: string, readOnly: boolean): void {
     for (let attempt = 1; ; attempt++) {
       const why = damageOf(path)
       if (why === undefined) return
-      if (attempt === ATTEMPTS) throw new DamagedError(`${path}: ${why}`)
+      if (attempt === ATTEMPTS || statSync(path).size >= FRESH_BYTES) throw new DamagedError(`${path}: ${why}`)
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE)
     }
   } catch (error) {
@@ -68,14 +70,14 @@ function accessIfThere(path: string): void {
 function damageOf(path: string): string | undefined {
   const fd = openSync(path, 'r')
   try {
-    const { size } = fstatSync(fd)
-    if (size === 0) return undefined
+    if (fstatSync(fd).size === 0) return undefined
     const first = readMeta(fd, 0)
     const pageSize = first?.readUInt32LE(48) ?? 0
     const second = pageSize >= META_BYTES ? readMeta(fd, pageSize) : undefined
     if (first === undefined || second === undefined) return 'it does not begin as a database of LMDB'
     const latest = transactionOf(first) > transactionOf(second) ? first : second
-    return cutShort(latest, size / pageSize) ? 'it is cut short' : undefined
+    // The size is read last: the file may grow meanwhile, and pages are written before the meta page that counts them.
+    return cutShort(latest, fstatSync(fd).size / pageSize) ? 'it is cut short' : undefined
   } finally {
     closeSync(fd)
   }

@@ -51,10 +51,10 @@ export function referencesOf(source: string): ModuleReference[] {
   const patterns: [ModuleReference['kind'], RegExp][] = [
     ['import', new RegExp(`\\b(?:import|export)\\b[^'"\`;()]*?\\bfrom\\s*${quoted}`, 'g')],
     ['import', new RegExp(`\\bimport\\s*${quoted}`, 'g')],
-    ['import', new RegExp(`\\bimport\\s*\\(\\s*${quoted}`, 'g')],
+    ['import', new RegExp(`(?<!\\.)\\bimport\\s*\\(\\s*${quoted}`, 'g')],
     ['import', new RegExp(`\\brequire\\s*\\(\\s*${quoted}`, 'g')],
     ['url', new RegExp(`\\bnew\\s+URL\\(\\s*${quoted}\\s*,\\s*import\\.meta\\.url`, 'g')],
-    ['computed', /\bimport\s*\(\s*()([^'"\s][^)]*)\)/g],
+    ['computed', /(?<!\.)\bimport\s*\(\s*()([^'"\s][^)]*)\)/g],
   ]
   return patterns.flatMap(([kind, pattern]) =>
     [...code.matchAll(pattern)].map(match => ({ specifier: match[2]!, kind })),

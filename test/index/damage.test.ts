@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type Database, open } from 'lmdb'
@@ -40,7 +40,9 @@ async function tamper(folder: string, change: (databases: Record<DatabaseName, D
   const options = { keyEncoding: 'binary', encoding: 'binary' } as const
   const root = open<Buffer, Buffer>({ path: folder, maxDbs: 12, overlappingSync: false, ...options })
   const databases = Object.fromEntries(databaseNames.map(name => [name, root.openDB({ name, ...options })]))
-  root.transactionSync(() => change(databases as Record<DatabaseName, Database<Buffer, Buffer>>))
+  root.transactionSync(() => {
+    change(databases as Record<DatabaseName, Database<Buffer, Buffer>>)
+  })
   await root.close()
 }
 
@@ -90,15 +92,14 @@ test('a changed byte in any value is damage that names database and key, and not
     const changed = Buffer.from(value)
     changed[(i * 7919) % changed.length]! ^= 1 << (i % 8)
     await tamper(folder, databases => databases[name].put(key, changed))
-    const isAtOpening = name === 'meta' && ['schema', 'epoch'].includes(key.toString())
+    const isAtOpening = name === 'meta' && ['schema', 'epoch', 'generation'].includes(key.toString())
     if (isAtOpening) {
       assert.throws(() => LmdbIndex.open(folder), DamagedError)
     } else {
       const index = LmdbIndex.open(folder)
       const errors = readAll(index, record, largeCid)
       const text = name === 'paths' || name === 'meta' ? key.toString() : key.toString('hex')
-      const used = name !== 'meta' || key.toString() === 'generation'
-      if (used) assert.ok(errors.length > 0, `${name} ${text}`)
+      if (name !== 'meta') assert.ok(errors.length > 0, `${name} ${text}`)
       for (const error of errors) {
         assert.ok(error instanceof DamagedError, `${error.stack}`)
         assert.ok(error.message.includes(`database ${name}, key ${text}: `), error.message)
@@ -162,6 +163,23 @@ test('a file that is no LMDB database is refused', t => {
   assert.throws(() => LmdbIndex.open(folder, { readOnly: true }), DamagedError)
   truncateSync(join(folder, 'data.mdb'), 100)
   assert.throws(() => LmdbIndex.open(folder), DamagedError)
+})
+
+test('a data file that was cut short is refused rather than mapped', async t => {
+  const { folder } = await filledIndex(t)
+  const index = LmdbIndex.open(folder)
+  for (let i = 2; i < 20; i++) addPath(index, baseNameOf(i), largeFolder)
+  await index.close()
+  const path = join(folder, 'data.mdb')
+  truncateSync(path, statSync(path).size - 1_200_000)
+  assert.throws(() => LmdbIndex.open(folder), { name: 'DamagedError', message: /data\.mdb: it is cut short$/ })
+  assert.throws(() => LmdbIndex.open(folder, { readOnly: true }), DamagedError)
+  truncateSync(path, 4096)
+  assert.throws(() => LmdbIndex.open(folder), DamagedError)
+  truncateSync(path, 0)
+  const empty = LmdbIndex.open(folder)
+  onCleanup(t, () => empty.close())
+  assert.deepEqual([...empty.paths()], [])
 })
 
 test('for reading only, an index on read-only media; there everything that writes is refused', async t => {
