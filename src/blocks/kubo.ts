@@ -14,6 +14,14 @@ type Client = ReturnType<typeof create>
 
 /** How long an answer about what the node itself has may take. */
 const LOCAL_TIMEOUT_MS = 60_000
+/** The same where it has to write, or to walk a whole DAG. */
+const LONG_TIMEOUT_MS = 10 * LOCAL_TIMEOUT_MS
+/** How long it may take to say that it is there, at most. */
+const CHECK_TIMEOUT_MS = 10_000
+/** How much longer we wait than we ask the node to: its own word on a timeout says more than silence. */
+const GRACE_MS = 500
+/** Node's timers take no more. */
+const MAX_TIMER_MS = 2 ** 31 - 1
 const FIRST_RETRY_MS = 50
 const MAX_RETRY_MS = 1000
 
@@ -42,14 +50,15 @@ export class KuboNode implements BlockPins {
 
   /** Throws BlockStoreError unless a Kubo answers. */
   async check(): Promise<void> {
-    const { version } = await this.#ask('version', client => client.version({ timeout: LOCAL_TIMEOUT_MS }))
+    const patience = Math.min(CHECK_TIMEOUT_MS, this.#deadlineMs || CHECK_TIMEOUT_MS)
+    const { version } = await this.#ask('version', client => client.version(within(patience)))
     if (typeof version !== 'string') throw this.#error('it does not answer as Kubo does')
   }
 
   /** Stores the blocks of a CAR. Throws BlockStoreError. */
   async importCar(car: Uint8Array): Promise<void> {
     await this.#ask('dag import', async client => {
-      for await (const _ of client.dag.import([car], { pinRoots: false, timeout: LOCAL_TIMEOUT_MS * 10 }));
+      for await (const _ of client.dag.import([car], { pinRoots: false, ...within(LONG_TIMEOUT_MS) }));
     })
   }
 
@@ -76,13 +85,11 @@ export class KuboNode implements BlockPins {
   }
 
   async #getOnce(client: Client, cid: CidBytes, timeLeft: number): Promise<Uint8Array> {
+    const options = within(timeLeft)
     try {
-      return await client.block.get(
-        CID.decode(cid),
-        Number.isFinite(timeLeft) ? { timeout: Math.max(1, timeLeft) } : {},
-      )
+      return await client.block.get(CID.decode(cid), options)
     } catch (cause) {
-      if ((cause as Error).name !== 'TimeoutError') throw cause
+      if ((cause as Error).name !== 'TimeoutError' || options.signal?.aborted) throw cause
       throw new MissingBlockError(
         `block ${cidText(cid)}: ${this.#name()} did not find it within ${this.#deadlineMs / 1000} s`,
         { cause },
@@ -94,7 +101,7 @@ export class KuboNode implements BlockPins {
   has(cid: CidBytes): Promise<boolean> {
     return this.#ask('block stat', async client => {
       try {
-        await client.block.stat(CID.decode(cid), { offline: true, timeout: LOCAL_TIMEOUT_MS } as object)
+        await client.block.stat(CID.decode(cid), { ...offline, ...within(LOCAL_TIMEOUT_MS) })
         return true
       } catch (error) {
         if (/not found/.test((error as Error).message)) return false
@@ -107,7 +114,7 @@ export class KuboNode implements BlockPins {
   async add(name: string, roots: readonly CidBytes[]): Promise<void> {
     for (const root of roots) {
       await this.#ask(`pin of ${cidText(root)}`, client =>
-        client.pin.add(CID.decode(root), { name, timeout: LOCAL_TIMEOUT_MS * 10 }),
+        client.pin.add(CID.decode(root), { name, ...offline, ...within(LONG_TIMEOUT_MS) }),
       )
     }
   }
@@ -116,7 +123,7 @@ export class KuboNode implements BlockPins {
     for (const root of roots) {
       await this.#ask(`pin of ${cidText(root)}`, async client => {
         try {
-          await client.pin.rm(CID.decode(root), { timeout: LOCAL_TIMEOUT_MS })
+          await client.pin.rm(CID.decode(root), within(LOCAL_TIMEOUT_MS))
         } catch (error) {
           if (!/not pinned/.test((error as Error).message)) throw error
         }
@@ -142,7 +149,8 @@ export class KuboNode implements BlockPins {
       return this.#error('it does not answer as Kubo does', cause)
     if (status !== undefined) return this.#error(`${what}: ${cause.message}`, cause)
     const code = systemCode(cause) ?? systemCode(cause.cause)
-    const why = code ?? (cause.cause instanceof Error ? cause.cause.message : cause.message)
+    const late = cause.name === 'TimeoutError' ? 'no answer in time' : undefined
+    const why = late ?? code ?? (cause.cause instanceof Error ? cause.cause.message : cause.message)
     return new UnreachableError(
       `${this.#name()}: ${what}: cannot be reached (${why}); start it, or see whether the URL is right`,
       { cause },
@@ -158,6 +166,16 @@ export class KuboNode implements BlockPins {
   }
 }
 
+/** The node looks in its own repository only. Every command knows the option, though its type does not. */
+const offline = { offline: true } as object
+
+/** Limits one question. kubo-rpc-client hands its own option to the node and does not keep to it itself. */
+function within(ms: number): { timeout?: number; signal?: AbortSignal } {
+  if (!Number.isFinite(ms)) return {}
+  const timeout = Math.min(Math.max(1, Math.ceil(ms)), MAX_TIMER_MS - GRACE_MS)
+  return { timeout, signal: AbortSignal.timeout(timeout + GRACE_MS) }
+}
+
 /** The node may be there again a moment later. */
 class UnreachableError extends BlockStoreError {}
 
@@ -166,6 +184,9 @@ export function kuboUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !['http:', 'https:'].includes(url.protocol))
     throw new UsageError(`kubo:${text}: is not the URL of an RPC API, such as kubo:http://127.0.0.1:5001`)
+  // It is shown in messages and kept in the state, and fetch refuses it anyway.
+  if (url.username !== '' || url.password !== '')
+    throw new UsageError(`kubo:${url.protocol}//...@${url.host}: user and password cannot be part of the URL`)
   return url.href.replace(/\/+$/, '')
 }
 

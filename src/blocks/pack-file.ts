@@ -1,9 +1,14 @@
-import { closeSync, constants, fsync, openSync, unlinkSync, writevSync } from 'node:fs'
+import { closeSync, constants, fdatasync, fsync, openSync, unlinkSync, writeSync, writev } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { encodePackHeader, PACK_HEADER_BYTES, PACK_VERSION, packFileName } from './pack-format.ts'
 
 const fsyncFile = promisify(fsync)
+const fdatasyncFile = promisify(fdatasync)
+const writevFile = promisify(writev)
+
+/** Written bytes after which the disk is told to begin, so that little is left to wait for at the end. */
+const EARLY_SYNC_BYTES = 32 * 1024 * 1024
 
 /** A pack that this process has created and appends to. */
 export class PackFile {
@@ -11,6 +16,12 @@ export class PackFile {
   readonly #path: string
   readonly #fd: number
   #size = PACK_HEADER_BYTES
+  #sinceSync = 0
+  /** Work in other threads, each of one kind after the other. They never reject. */
+  #writing: Promise<void> = Promise.resolve()
+  #syncing: Promise<void> = Promise.resolve()
+  /** The first one. The kernel tells of a failed write once only, to whichever sync comes first. */
+  #error: unknown
   /** True once something in it may be entered in the index. */
   committed = false
 
@@ -26,7 +37,7 @@ export class PackFile {
     const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644)
     const file = new PackFile(number, path, fd)
     try {
-      file.#write([encodePackHeader({ version: PACK_VERSION, epoch, number })], 0)
+      writeSync(fd, encodePackHeader({ version: PACK_VERSION, epoch, number }), 0, PACK_HEADER_BYTES, 0)
     } catch (error) {
       file.discard()
       throw error
@@ -38,31 +49,53 @@ export class PackFile {
     return this.#size
   }
 
-  /** Appends the parts, all or else throws a system error: then the file must not be appended to again. */
+  /**
+   * Appends the parts in another thread; they must stay as they are until {@link written}. What goes wrong is thrown
+   * by the next {@link written} or {@link sync}: then the file must not be appended to again.
+   */
   append(parts: Uint8Array[]): void {
-    this.#size += this.#write(parts, this.#size)
+    const position = this.#size
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    this.#size += length
+    this.#writing = this.#writing.then(() => this.#try(() => writeAll(this.#fd, parts, position)))
+    this.#sinceSync += length
+    if (this.#sinceSync >= EARLY_SYNC_BYTES) this.#syncEarly()
   }
 
-  #write(parts: Uint8Array[], position: number): number {
-    let done = 0
-    for (let rest = parts; rest.length > 0; ) {
-      let written = writevSync(this.#fd, rest, position + done)
-      done += written
-      while (rest.length > 0 && written >= rest[0]!.length) {
-        written -= rest[0]!.length
-        rest = rest.slice(1)
-      }
-      if (written > 0) rest = [rest[0]!.subarray(written), ...rest.slice(1)]
+  /** Beside the writes: what was written by then is on its way to the disk while more is read. */
+  #syncEarly(): void {
+    this.#sinceSync = 0
+    const before = this.#syncing
+    this.#syncing = this.#writing.then(() => before).then(() => this.#try(() => fdatasyncFile(this.#fd)))
+  }
+
+  /** Nothing more is done after the first error. */
+  async #try(work: () => Promise<void>): Promise<void> {
+    if (this.#error !== undefined) return
+    try {
+      await work()
+    } catch (error) {
+      this.#error ??= error
     }
-    return done
   }
 
-  sync(): Promise<void> {
-    return fsyncFile(this.#fd)
+  /** Resolves when everything appended has been handed to the kernel. Throws a system error. */
+  async written(): Promise<void> {
+    await this.#writing
+    if (this.#error !== undefined) throw this.#error
   }
 
+  /** Throws a system error; then nothing is known of what was written since the last sync. */
+  async sync(): Promise<void> {
+    await this.#syncing
+    await this.written()
+    await fsyncFile(this.#fd)
+    this.#sinceSync = 0
+  }
+
+  /** Waits for what other threads do with the file, whose number must not become another file's before. */
   close(): void {
-    closeSync(this.#fd)
+    void Promise.all([this.#writing, this.#syncing]).then(() => closeSync(this.#fd))
   }
 
   /** Closes the file and removes it, where nothing in it counts. */
@@ -79,5 +112,18 @@ export async function syncFolder(folder: string): Promise<void> {
     await fsyncFile(fd)
   } finally {
     closeSync(fd)
+  }
+}
+
+async function writeAll(fd: number, parts: Uint8Array[], position: number): Promise<void> {
+  let at = position
+  for (let rest = parts; rest.length > 0; ) {
+    let { bytesWritten } = await writevFile(fd, rest, at)
+    at += bytesWritten
+    while (rest.length > 0 && bytesWritten >= rest[0]!.length) {
+      bytesWritten -= rest[0]!.length
+      rest = rest.slice(1)
+    }
+    if (bytesWritten > 0) rest = [rest[0]!.subarray(bytesWritten), ...rest.slice(1)]
   }
 }

@@ -1,64 +1,35 @@
 import { statfsSync } from 'node:fs'
-import * as lmdb from 'lmdb'
 import { asBuffer } from '../bytes.ts'
 import { DamagedError, NixIpfsError, StateError } from '../errors.ts'
-import { seal, sealInPlace, TRAILER_BYTES, unseal } from './checksum.ts'
+import { sealInPlace, TRAILER_BYTES, unseal } from './checksum.ts'
 import { checkDataFile } from './data-file.ts'
-import { type DatabaseName, databaseNames } from './keys.ts'
+import type { DatabaseName } from './keys.ts'
 import { noSpace, stateErrorOf } from './lmdb-errors.ts'
-
-/** What is used of lmdb-js, with the options that its own types leave out. */
-interface BinaryDatabase {
-  getBinaryFast(key: Buffer, options?: ReadOptions): Buffer | undefined
-  put(key: Buffer, value: Buffer): unknown
-  remove(key: Buffer): unknown
-  getRange(options: RangeQuery & ReadOptions & { values?: boolean }): Iterable<{ key: Buffer; value: Buffer }>
-}
-
-interface ReadTransaction {
-  address: number
-  done(): void
-}
-
-interface ReadOptions {
-  transaction?: ReadTransaction
-}
-
-/** Exported by lmdb-js at run time, and missing from its types. */
-const { resetTxn } = (lmdb as unknown as { nativeAddon: { resetTxn(address: number): void } }).nativeAddon
-
-export interface RangeQuery {
-  /** First key, or the last one where the range is reversed. */
-  start: Buffer
-  end?: Buffer
-  exclusiveStart?: boolean
-  reverse?: boolean
-  limit: number
-}
+import {
+  type BinaryDatabase,
+  type MetaAccess,
+  openDatabases,
+  openRoot,
+  type RangeQuery,
+  type ReadOptions,
+  type ReadTransaction,
+  type Root,
+  readTransaction,
+  resetTxn,
+} from './lmdb-js.ts'
 
 export interface Row {
   key: Buffer
   value: Buffer
 }
 
-/**
- * Address space reserved for the map. A map of a fixed size never moves, so that threads and processes may read while
- * another lets the file grow; above it lmdb-js maps anew.
- */
-const MAP_BYTES = 64 * 2 ** 30
-
-/** The same on all machines, whatever their memory pages: values are cut to fit it. */
-const PAGE_BYTES = 4096
-
-/** Each process and thread that reads has one slot in the lock file. */
-const MAX_READERS = 1024
-
 /** A transaction stops taking rows after this, which leaves the rest of 50 ms to its commit. Milliseconds. */
 const MAX_FILL_TIME = 20
 /** The aim for a whole transaction, commit included. Milliseconds. */
 const MAX_TRANSACTION_TIME = 50
 const MAX_DIRTY_BYTES = 16 * 1024 * 1024
-const MIN_DIRTY_BYTES = 256 * 1024
+/** Below this, less per transaction no longer makes it shorter. */
+const MIN_DIRTY_BYTES = 2 * 1024 * 1024
 /** Branch pages, free list and named databases: written by every transaction besides its rows. */
 const OVERHEAD_BYTES = 256 * 1024
 /** Less room than this is a full disk. */
@@ -83,7 +54,7 @@ export interface Budget {
 export class Environment {
   readonly folder: string
   readonly readOnly: boolean
-  readonly #root: lmdb.RootDatabase<Buffer, Buffer>
+  readonly #root: Root
   readonly #databases: Record<DatabaseName, BinaryDatabase>
   readonly #snapshot: ReadTransaction
   readonly #snapshotOptions: ReadOptions
@@ -91,6 +62,7 @@ export class Environment {
   #live = false
   #releasing = false
   #writing = false
+  #closed = false
   #dirtyLimit = MAX_DIRTY_BYTES
   /** For values on their way in: LMDB copies them at once. */
   readonly #scratch = Buffer.allocUnsafeSlow(4096)
@@ -98,7 +70,7 @@ export class Environment {
   private constructor(
     folder: string,
     readOnly: boolean,
-    root: lmdb.RootDatabase<Buffer, Buffer>,
+    root: Root,
     databases: Record<DatabaseName, BinaryDatabase>,
     onRenewal: () => void,
   ) {
@@ -107,7 +79,7 @@ export class Environment {
     this.#root = root
     this.#databases = databases
     this.#onRenewal = onRenewal
-    this.#snapshot = (root as unknown as { useReadTransaction(): ReadTransaction }).useReadTransaction()
+    this.#snapshot = readTransaction(root)
     this.#snapshotOptions = { transaction: this.#snapshot }
     resetTxn(this.#snapshot.address)
   }
@@ -119,12 +91,12 @@ export class Environment {
   static open(
     folder: string,
     readOnly: boolean,
-    prepare: (put: (key: Buffer, payload: Buffer) => void, get: (key: Buffer) => Buffer | undefined) => void,
+    prepare: (meta: MetaAccess) => void,
     onRenewal: () => void,
   ): Environment {
     try {
       checkDataFile(folder, readOnly)
-      const root = lmdb.open<Buffer, Buffer>({ path: folder, ...environmentOptions, ...databaseOptions, readOnly })
+      const root = openRoot(folder, readOnly)
       try {
         root.readerCheck()
         return new Environment(folder, readOnly, root, openDatabases(folder, root, readOnly, prepare), onRenewal)
@@ -170,6 +142,7 @@ export class Environment {
   }
 
   #renew(): void {
+    if (this.#closed) throw new StateError(`${this.folder}: the index is closed`)
     this.#live = true
     if (!this.#releasing) {
       // A snapshot that is kept keeps the pages of that time from being used again. A thread that never comes back to
@@ -227,10 +200,11 @@ export class Environment {
    */
   write<T>(need: number, action: (budget: Budget) => T): T {
     if (this.readOnly) throw new StateError(`${this.folder}: the index is open for reading only`)
+    if (this.#closed) throw new StateError(`${this.folder}: the index is closed`)
     // LMDB itself writes to stderr when the disk is full, so that is found out before.
     const free = freeBytes(this.folder) - OVERHEAD_BYTES
     if (need > 0 && free < Math.max(need, MIN_NEED)) throw noSpace(this.folder)
-    const begun = performance.now()
+    let begun = 0
     let filled = false
     let spent = 0
     let steps = 0
@@ -242,20 +216,27 @@ export class Environment {
     }
     this.#writing = true
     try {
-      return this.#root.transactionSync(() => action({ spend }))
+      return this.#root.transactionSync(() => {
+        // Only now is the write lock ours.
+        begun = performance.now()
+        return action({ spend })
+      })
     } catch (error) {
       throw error instanceof NixIpfsError ? error : stateErrorOf(this.folder, error)
     } finally {
       this.#writing = false
       this.reset()
-      if (filled) this.#adapt(performance.now() - begun)
+      if (begun > 0) this.#adapt(spent, filled, performance.now() - begun)
     }
   }
 
-  /** Disks differ: the amount that one transaction takes follows from what the last full one took. */
-  #adapt(time: number): void {
-    if (time > MAX_TRANSACTION_TIME) this.#dirtyLimit = Math.max(MIN_DIRTY_BYTES, this.#dirtyLimit / 2)
-    else if (time < MAX_TRANSACTION_TIME / 2) this.#dirtyLimit = Math.min(MAX_DIRTY_BYTES, this.#dirtyLimit * 2)
+  /** Disks differ: how much one transaction takes follows from the time that the last ones took. */
+  #adapt(spent: number, filled: boolean, time: number): void {
+    if (time > MAX_TRANSACTION_TIME) {
+      this.#dirtyLimit = Math.max(MIN_DIRTY_BYTES, Math.min(spent, this.#dirtyLimit) / 2)
+    } else if (filled && time < MAX_TRANSACTION_TIME / 2) {
+      this.#dirtyLimit = Math.min(MAX_DIRTY_BYTES, this.#dirtyLimit * 2)
+    }
   }
 
   /**
@@ -281,54 +262,12 @@ export class Environment {
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
     this.#live = false
     this.#snapshot.done()
     await this.#root.close()
   }
-}
-
-const databaseOptions = { keyEncoding: 'binary', encoding: 'binary' } as const
-
-const environmentOptions = {
-  maxDbs: databaseNames.length + 3,
-  mapSize: MAP_BYTES,
-  pageSize: PAGE_BYTES,
-  maxReaders: MAX_READERS,
-  overlappingSync: false,
-  noSubdir: false,
-} as const
-
-function openDatabases(
-  folder: string,
-  root: lmdb.RootDatabase<Buffer, Buffer>,
-  readOnly: boolean,
-  prepare: (put: (key: Buffer, payload: Buffer) => void, get: (key: Buffer) => Buffer | undefined) => void,
-): Record<DatabaseName, BinaryDatabase> {
-  const openAll = () =>
-    Object.fromEntries(
-      databaseNames.map(name => {
-        const database = root.openDB<Buffer, Buffer>({ name, ...databaseOptions }) as unknown
-        if (database === undefined) throw new StateError(`${folder}: the index is not complete`)
-        return [name, database as BinaryDatabase]
-      }),
-    ) as Record<DatabaseName, BinaryDatabase>
-  if (readOnly) return openAll()
-  // One transaction for all, or else a new process would wait for the write lock once for each database.
-  return root.transactionSync(() => {
-    const databases = openAll()
-    const { meta } = databases
-    prepare(
-      (key, payload) => meta.put(key, seal(key, payload)),
-      key => {
-        const value = meta.getBinaryFast(key)
-        const payload = value && unseal(key, value.subarray(0, value.length))
-        if (value !== undefined && payload === undefined)
-          throw new DamagedError(`index ${folder}: database meta, key ${key}: its checksum does not match`)
-        return payload
-      },
-    )
-    return databases
-  })
 }
 
 function freeBytes(folder: string): number {

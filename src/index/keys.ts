@@ -75,8 +75,9 @@ export function pageKey(id: number, page: number): Buffer {
   return pageScratch
 }
 
+/** Base names are ASCII; what is not must not be taken for one, so it is not cut to bytes. */
 export function pathKey(baseName: string): Buffer {
-  return Buffer.from(baseName, 'latin1')
+  return Buffer.from(baseName, 'utf8')
 }
 
 export function rootKey(firstNode: NodeId): Buffer {
@@ -113,7 +114,7 @@ export function pinKey(baseName: string, name: string): Buffer {
 
 /** What the keys of all pins of a path start with. */
 export function pinPrefix(baseName: string): Buffer {
-  return Buffer.from(`${baseName}\0`, 'latin1')
+  return Buffer.from(`${baseName}\0`, 'utf8')
 }
 
 /** The least key above all that start with `prefix`, whose last byte is below 255. */

@@ -40,8 +40,9 @@ const hashPartPattern = /^[0-9a-z]{32}$/
  * The read side of the index.
  *
  * What lies below a store path never changes, so pages and node records are cached by node id. Ids are never used for
- * anything else, but their rows go when a path is forgotten: the caches are dropped when a read of the database finds
- * another generation. A folder whose pages are cached needs no database at all.
+ * anything else, but their rows go when a path is forgotten: the caches are dropped when the first read of a snapshot
+ * finds another generation. A folder whose pages are cached needs no database at all; so below a path that another
+ * process has forgotten, entries may be answered until something else is read.
  */
 export abstract class LmdbReader implements IndexReader {
   readonly #pages = new Lru<number | string, DirectoryPage>(CACHED_PAGES)
@@ -57,6 +58,10 @@ export abstract class LmdbReader implements IndexReader {
     const generation = this.meta('generation')
     if (generation === this.#generation) return
     this.#generation = generation
+    this.dropCaches()
+  }
+
+  protected dropCaches(): void {
     this.#pages.clear()
     this.#pageIndexes.clear()
     this.#leafPages.clear()

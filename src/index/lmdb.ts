@@ -5,6 +5,7 @@ import { StateError, UnknownPathError } from '../errors.ts'
 import { commitPaths } from './commit-paths.ts'
 import { Environment } from './environment.ts'
 import { afterPrefix, metaKeys, packKey, pathKey, pinKey, pinPrefix, rootKey } from './keys.ts'
+import type { MetaAccess } from './lmdb-js.ts'
 import { LmdbReader } from './lmdb-reader.ts'
 import { removeNodes } from './node-removal.ts'
 import { NodeRunLog } from './node-run.ts'
@@ -42,7 +43,7 @@ export class LmdbIndex extends LmdbReader implements StoreIndex {
     this.environment = Environment.open(
       folder,
       readOnly,
-      (put, get) => prepare(folder, put, get),
+      meta => prepare(folder, meta),
       () => this.checkGeneration(),
     )
     try {
@@ -151,6 +152,7 @@ export class LmdbIndex extends LmdbReader implements StoreIndex {
       return record
     })
     if (forgotten === undefined) return false
+    this.dropCaches()
     removeNodes(this.environment, forgotten, true)
     return true
   }
@@ -190,11 +192,7 @@ function startOfDigest(multihash: Uint8Array): number {
 }
 
 /** Makes a new index, or looks whether this one is ours. Two processes may come here at once: the first one makes it. */
-function prepare(
-  folder: string,
-  put: (key: Buffer, payload: Buffer) => void,
-  get: (key: Buffer) => Buffer | undefined,
-): void {
+function prepare(folder: string, { get, put }: MetaAccess): void {
   const schema = get(metaKeys.schema)
   if (schema !== undefined) {
     checkSchema(folder, decodeNumber(schema))

@@ -1,5 +1,5 @@
 import type { Environment } from './environment.ts'
-import { nodeKey, nodeRow, rootKey } from './keys.ts'
+import { nodeKey, nodeRow, pathKey, rootKey } from './keys.ts'
 import { decodeTombstone } from './rows.ts'
 import type { NodeId } from './types.ts'
 
@@ -41,7 +41,7 @@ export function removeNodes(environment: Environment, ids: NodeIds, forgotten: b
 
 function isAlive(environment: Environment, { baseName, firstNode }: NodeIds, forgotten: boolean): boolean {
   if (environment.has('roots', rootKey(firstNode))) return true
-  const payload = environment.get('forgotten', Buffer.from(baseName, 'latin1'))
+  const payload = environment.get('forgotten', pathKey(baseName))
   const tombstone = payload && decodeTombstone(payload)
   const mine = tombstone?.firstNode === firstNode
   return forgotten ? !mine || tombstone.claimed : mine

@@ -1,4 +1,4 @@
-import { type BlockLocation, CHECKSUM_PIECE } from '../blocks/types.ts'
+import type { BlockLocation } from '../blocks/types.ts'
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { NodeId, PackOwner } from './types.ts'
 
@@ -8,6 +8,9 @@ import type { NodeId, PackOwner } from './types.ts'
  */
 
 const HASH_BYTES = 32
+
+/** Bytes of a block that one checksum covers, as in blocks/types. */
+const CHECKSUM_PIECE = 65536
 
 export function encodeNumber(value: number): Buffer {
   return new ByteWriter(8).u64(value).finish()

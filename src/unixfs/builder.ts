@@ -5,6 +5,7 @@ import type { NodeKind, TreeSink } from '../nix/tree.ts'
 import { BalancedDag } from './balanced.ts'
 import { BufferedHash } from './buffered-hash.ts'
 import { writeDirectory } from './directory.ts'
+import { LeafHasher } from './leaf-hasher.ts'
 import { NarDag } from './nar-dag.ts'
 import { encodeSymlinkNode } from './node.ts'
 import { CHUNK_BYTES, EXECUTABLE_MODE } from './profile.ts'
@@ -43,6 +44,9 @@ interface OpenDirectory {
 }
 
 const EMPTY_ROOM = Buffer.alloc(0)
+
+/** One for all trees of the process: its thread is started once. */
+const leafHasher = new LeafHasher()
 
 /**
  * The importer: takes a tree as a stream of events and makes blocks, metadata, the NAR's hash and the NAR DAG of it in
@@ -154,12 +158,15 @@ export class TreeBuilder implements TreeSink {
 
   /** The first `length` bytes of {@link space} are the file's next bytes. */
   filled(length: number): void {
+    const room = this.#room
     const end = this.#roomFilled + length
-    if (end > this.#room.length) throw new RangeError(`${length} bytes filled in where there was less space`)
-    this.#nar.contents(this.#room.subarray(this.#roomFilled, end))
+    if (end > room.length) throw new RangeError(`${length} bytes filled in where there was less space`)
+    const whole = end === room.length && end > 0
+    const started = whole && leafHasher.start(room)
+    this.#nar.contents(room.subarray(this.#roomFilled, end))
     this.#roomFilled = end
     this.#remaining -= length
-    if (end === this.#room.length && end > 0) this.#putChunk()
+    if (whole) this.#putChunk(leafHasher.finish(room, started))
   }
 
   endFile(): void {
@@ -203,9 +210,10 @@ export class TreeBuilder implements TreeSink {
     }
   }
 
-  #putChunk(): void {
+  #putChunk(digest: Buffer): void {
     const length = this.#room.length
-    const cid = rawCid(this.#put(this.#room))
+    this.#writer.put(digest, this.#room)
+    const cid = rawCid(digest)
     this.#room = EMPTY_ROOM
     this.#roomFilled = 0
     this.#leaves.push({ cid, start: 0, length })

@@ -21,7 +21,7 @@ substituters =
 experimental-features = nix-command ca-derivations
 `
 
-/** What `nix path-info --json` of Nix 2.8 says of a path. */
+/** What `nix path-info --json` says of a path. */
 export interface NixPathInfo {
   path: string
   /** `sha256-<base64>` */
@@ -89,9 +89,19 @@ export function nixStore(t: TestScope): NixStore {
       text('nix-store', ['--add-fixed', ...(recursive ? ['--recursive'] : []), algorithm, file]),
     build: async expression => (await text('nix-build', ['--no-out-link', '-E', expression])).split('\n'),
     dump: storePath => output(...inside('nix-store', ['--dump', storePath])),
-    info: async (...storePaths) =>
-      JSON.parse(await text('nix', ['path-info', '--json', ...(storePaths.length > 0 ? storePaths : ['--all'])])),
+    info: async (...storePaths) => {
+      const which = storePaths.length > 0 ? storePaths : ['--all']
+      return listInfos(JSON.parse(await text('nix', ['path-info', '--json', ...which])))
+    },
   }
+}
+
+/** An array that leaves out what is unknown until Nix 2.18, since then an object by path where that is null. */
+function listInfos(parsed: NixPathInfo[] | Record<string, NixPathInfo>): NixPathInfo[] {
+  const infos = Array.isArray(parsed) ? parsed : Object.entries(parsed).map(([path, info]) => ({ ...info, path }))
+  return infos.map(
+    info => Object.fromEntries(Object.entries(info).filter(([, value]) => value !== null)) as unknown as NixPathInfo,
+  )
 }
 
 /**

@@ -10,7 +10,7 @@ import { type DatabaseName, databaseNames, metaKeys } from '../../src/index/keys
 import { LmdbIndex } from '../../src/index/lmdb.ts'
 import type { NodeId, PathRecord } from '../../src/index/types.ts'
 import { onCleanup } from '../helpers/cleanup.ts'
-import { addPath, baseNameOf, directory, file, stagePath, type Tree } from '../helpers/index-trees.ts'
+import { addPath, addPaths, baseNameOf, directory, file, stagePath, type Tree } from '../helpers/index-trees.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import { readOnlyView, smallDisk } from '../helpers/tmpfs.ts'
 import { anyNames, rowOf } from '../suites/index.ts'
@@ -46,6 +46,8 @@ async function tamper(folder: string, change: (databases: Record<DatabaseName, D
   await root.close()
 }
 
+const someNames = [...['folder', 'large', 'link', 'x'].map(name => Buffer.from(name)), ...anyNames(1000).slice(0, 10)]
+
 /** Reads all that the index has of the path, and gives the errors of each part. */
 function readAll(index: LmdbIndex, record: PathRecord, largeCid: Buffer): Error[] {
   const errors: Error[] = []
@@ -65,8 +67,7 @@ function readAll(index: LmdbIndex, record: PathRecord, largeCid: Buffer): Error[
     attempt(() => index.node(id))
     attempt(() => [...index.entries(id, 0)])
     attempt(() => [...index.entries(id, 900)])
-    for (const name of ['folder', 'large', 'link', 'x']) attempt(() => index.lookup(id, Buffer.from(name)))
-    for (const name of anyNames(1000).filter((_, i) => i % 99 === 0)) attempt(() => index.lookup(id, name))
+    for (const name of someNames) attempt(() => index.lookup(id, name))
   }
   for (const offset of [0, 20_000, 49_999]) attempt(() => index.leaves(largeCid, 50_000, offset, 1000))
   for (const { multihash } of [rowOf(1), rowOf(2)]) attempt(() => index.locate(multihash))
@@ -285,4 +286,19 @@ test('what is not what it should be is refused before anything is written', asyn
     assert.deepEqual([...index.paths()], [])
   }
   assert.throws(() => index.assignNodes([{ baseName: 'x', narHash: Buffer.alloc(32), entries: 1 }]))
+})
+
+test('an index that was closed says so, also to listings that are under way', async t => {
+  const index = LmdbIndex.open(tempFolder(t, 'index'))
+  addPaths(
+    index,
+    Array.from({ length: 100 }, (_, i) => [baseNameOf(i), file(i)] as const),
+  )
+  const listing = index.paths()
+  listing.next()
+  await index.close()
+  await index.close()
+  assert.throws(() => index.path(baseNameOf(1)), { name: 'StateError', message: /the index is closed$/ })
+  assert.throws(() => [...listing], StateError)
+  assert.throws(() => index.forget(baseNameOf(1)), StateError)
 })
