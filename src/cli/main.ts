@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import yargs from 'yargs'
-import { NixIpfsError, UsageError } from '../errors.ts'
+import { NixIpfsError, StateError, UsageError } from '../errors.ts'
 import { addCommand } from './commands/add.ts'
 import { catCommand } from './commands/cat.ts'
 import { forgetCommand } from './commands/forget.ts'
@@ -42,7 +42,7 @@ function refuseRepeated(argv: Record<string, unknown>): true {
 // Output that nobody reads any more, as in `ls | head`, ends the program as SIGPIPE would.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(exitCode.done)
-  process.exit(report(error, false))
+  process.exit(report(new StateError(`standard output: cannot be written (${error.code})`, { cause: error }), false))
 })
 
 const words = process.argv.slice(2)
@@ -110,5 +110,5 @@ const parser = yargs(words)
 try {
   await parser.parseAsync()
 } catch (error) {
-  process.exitCode = report(error, words.includes('--verbose'))
+  process.exitCode = report(error, words.includes('--verbose') || process.env.NIX_IPFS_VERBOSE === '1')
 }

@@ -203,7 +203,7 @@ export class Environment {
     if (this.#closed) throw new StateError(`${this.folder}: the index is closed`)
     // LMDB itself writes to stderr when the disk is full, so that is found out before.
     const free = freeBytes(this.folder) - OVERHEAD_BYTES
-    if (need > 0 && free < Math.max(need, MIN_NEED)) throw noSpace(this.folder)
+    if (need > 0 ? free < Math.max(need, MIN_NEED) : free + OVERHEAD_BYTES < MIN_NEED) throw noSpace(this.folder)
     let begun = 0
     let filled = false
     let spent = 0

@@ -187,7 +187,18 @@ export class Ingest {
     this.#results = []
     if (this.#staged.length > 0) await this.#commitStaged(results)
     else if (this.#staging.pendingRows > 0) await this.#commitRepaired()
+    if (this.#pin) await this.#pinKnown(results)
     return results
+  }
+
+  /** A known path that was added without a pin, and is added again with one. */
+  async #pinKnown(results: readonly Added[]): Promise<void> {
+    for (const { baseName, isNew } of results) {
+      if (isNew || [...this.#index.pins(baseName)].some(({ name }) => name === ADD_PIN)) continue
+      const record = this.#index.path(baseName)
+      if (record !== undefined) await this.#blockPins?.add(blockPinName(record), blockRoots(record))
+      this.#index.pin({ baseName, name: ADD_PIN, expires: undefined })
+    }
   }
 
   /** No path is new, but blocks were missing. */

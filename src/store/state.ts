@@ -81,7 +81,7 @@ function parseFormat(text: string): Record<string, unknown> | undefined {
 
 function create(folder: string, blocks: string): { blocks: string } {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o755 })
+    makeFolder(folder)
     // Another process may be creating the same state now: its folders and temporary files are not foreign.
     const foreign = readdirSync(folder).find(
       name => !['index', 'packs', FORMAT_FILE].includes(name) && !name.startsWith(`${FORMAT_FILE}.`),
@@ -103,6 +103,16 @@ function create(folder: string, blocks: string): { blocks: string } {
   const made = readFormat(folder)
   if (made === undefined) throw new StateError(`${folder}: the state folder vanished while it was made`)
   return made
+}
+
+/** Node's recursive mkdir says ENOENT for a read-only filesystem; a plain one says what it is. */
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o755 })
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') mkdirSync(folder)
+    throw cause
+  }
 }
 
 function writeFormat(folder: string, blocks: string): void {

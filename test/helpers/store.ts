@@ -1,0 +1,37 @@
+import { cidText } from '../../src/cid.ts'
+import { openStore, type Store } from '../../src/cli/compose.ts'
+import { fullPath } from '../../src/nix/store-path.ts'
+import { verifyPath } from '../../src/store/verify.ts'
+
+/** The result of `verify --json` for one path. */
+export interface Verified {
+  path: string
+  ok: boolean
+  bad: { kind: string; cid: string; path: string; why: string }[]
+}
+
+/** Uses a state in this process, which is far faster than a process for each question. */
+export async function withStore<T>(state: string, use: (store: Store) => T | Promise<T>, deadline = 30): Promise<T> {
+  const store = openStore({ state, blocks: undefined, deadline, json: false, verbose: false })
+  try {
+    return await use(store)
+  } finally {
+    await store.close()
+  }
+}
+
+/** What `verify --json` says of a state, without the process. */
+export function verifyState(state: string, deadline?: number): Promise<Verified[]> {
+  return withStore(
+    state,
+    async ({ index, reader }) => {
+      const results: Verified[] = []
+      for (const record of index.paths()) {
+        const bad = (await verifyPath(reader, record)).map(problem => ({ ...problem, cid: cidText(problem.cid) }))
+        results.push({ path: fullPath(record.baseName), ok: bad.length === 0, bad })
+      }
+      return results
+    },
+    deadline,
+  )
+}
