@@ -1,13 +1,18 @@
-import { closeSync, constants, fdatasync, fsync, openSync, unlinkSync, writeSync, writev } from 'node:fs'
+import { closeSync, constants, fdatasync, fsync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { encodePackHeader, PACK_HEADER_BYTES, PACK_VERSION, packFileName } from './pack-format.ts'
+import { encodePackHeader, PACK_VERSION, packFileName } from './pack-format.ts'
 
 const fsyncFile = promisify(fsync)
 const fdatasyncFile = promisify(fdatasync)
-const writevFile = promisify(writev)
 
-/** Written bytes after which the disk is told to begin, so that little is left to wait for at the end. */
+/**
+ * Bytes of one write. Of a larger one the kernel takes a large run of free pages for its cache, which a virtual
+ * machine's host may have taken back: then each page must be asked for anew, and a gigabyte takes seconds.
+ */
+const WRITE_BYTES = 64 * 1024
+
+/** After this much the disk is set to work, so that the last sync has little left to wait for. Bytes. */
 const EARLY_SYNC_BYTES = 32 * 1024 * 1024
 
 /** A pack that this process has created and appends to. */
@@ -15,13 +20,10 @@ export class PackFile {
   readonly number: number
   readonly #path: string
   readonly #fd: number
-  #size = PACK_HEADER_BYTES
-  #sinceSync = 0
-  /** Work in other threads, each of one kind after the other. They never reject. */
-  #writing: Promise<void> = Promise.resolve()
-  #syncing: Promise<void> = Promise.resolve()
-  /** The first one. The kernel tells of a failed write once only, to whichever sync comes first. */
-  #error: unknown
+  #size = 0
+  /** Bytes since the disk was last set to work. */
+  #waiting = 0
+  #earlySync: Promise<void> = Promise.resolve()
   /** True once something in it may be entered in the index. */
   committed = false
 
@@ -37,7 +39,7 @@ export class PackFile {
     const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644)
     const file = new PackFile(number, path, fd)
     try {
-      writeSync(fd, encodePackHeader({ version: PACK_VERSION, epoch, number }), 0, PACK_HEADER_BYTES, 0)
+      file.append([encodePackHeader({ version: PACK_VERSION, epoch, number })])
     } catch (error) {
       file.discard()
       throw error
@@ -49,59 +51,38 @@ export class PackFile {
     return this.#size
   }
 
-  /**
-   * Appends the parts in another thread; they must stay as they are until {@link written}. What goes wrong is thrown
-   * by the next {@link written} or {@link sync}: then the file must not be appended to again.
-   */
+  /** Appends the parts, all or else throws a system error: then the file must not be appended to again. */
   append(parts: Uint8Array[]): void {
-    const position = this.#size
-    const length = parts.reduce((sum, part) => sum + part.length, 0)
-    this.#size += length
-    this.#writing = this.#writing.then(() => this.#try(() => writeAll(this.#fd, parts, position)))
-    this.#sinceSync += length
-    if (this.#sinceSync >= EARLY_SYNC_BYTES) this.#syncEarly()
-  }
-
-  /** Beside the writes: what was written by then is on its way to the disk while more is read. */
-  #syncEarly(): void {
-    this.#sinceSync = 0
-    const before = this.#syncing
-    this.#syncing = this.#writing.then(() => before).then(() => this.#try(() => fdatasyncFile(this.#fd)))
-  }
-
-  /** Nothing more is done after the first error. */
-  async #try(work: () => Promise<void>): Promise<void> {
-    if (this.#error !== undefined) return
-    try {
-      await work()
-    } catch (error) {
-      this.#error ??= error
+    for (const part of parts) {
+      for (let at = 0; at < part.length; ) {
+        const written = writeSync(this.#fd, part, at, Math.min(part.length - at, WRITE_BYTES), this.#size)
+        this.#size += written
+        this.#waiting += written
+        at += written
+      }
     }
+    if (this.#waiting < EARLY_SYNC_BYTES) return
+    this.#waiting = 0
+    this.#earlySync = this.#earlySync.then(() => fdatasyncFile(this.#fd))
+    // The kernel tells of a failure once, so it is kept for sync.
+    this.#earlySync.catch(() => {})
   }
 
-  /** Resolves when everything appended has been handed to the kernel. Throws a system error. */
-  async written(): Promise<void> {
-    await this.#writing
-    if (this.#error !== undefined) throw this.#error
-  }
-
-  /** Throws a system error; then nothing is known of what was written since the last sync. */
   async sync(): Promise<void> {
-    await this.#syncing
-    await this.written()
+    await this.#earlySync
     await fsyncFile(this.#fd)
-    this.#sinceSync = 0
   }
 
-  /** Waits for what other threads do with the file, whose number must not become another file's before. */
+  /** Closes the file once nobody is waiting for the disk any more. */
   close(): void {
-    void Promise.all([this.#writing, this.#syncing]).then(() => closeSync(this.#fd))
+    const close = () => closeSync(this.#fd)
+    this.#earlySync.then(close, close)
   }
 
-  /** Closes the file and removes it, where nothing in it counts. */
+  /** Removes the file, where nothing in it counts, and closes it. */
   discard(): void {
-    this.close()
     unlinkSync(this.#path)
+    this.close()
   }
 }
 
@@ -112,18 +93,5 @@ export async function syncFolder(folder: string): Promise<void> {
     await fsyncFile(fd)
   } finally {
     closeSync(fd)
-  }
-}
-
-async function writeAll(fd: number, parts: Uint8Array[], position: number): Promise<void> {
-  let at = position
-  for (let rest = parts; rest.length > 0; ) {
-    let { bytesWritten } = await writevFile(fd, rest, at)
-    at += bytesWritten
-    while (rest.length > 0 && bytesWritten >= rest[0]!.length) {
-      bytesWritten -= rest[0]!.length
-      rest = rest.slice(1)
-    }
-    if (bytesWritten > 0) rest = [rest[0]!.subarray(bytesWritten), ...rest.slice(1)]
   }
 }

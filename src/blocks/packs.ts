@@ -44,18 +44,13 @@ export interface PackStagingOptions {
 }
 
 /**
- * Collects new blocks in a buffer of 16 MiB, which another thread appends as a batch to a pack file of its own. What was not synced
+ * Collects new blocks in one buffer of 16 MiB and appends it as a batch to a pack file of its own. What was not synced
  * is nobody's: the index learns of a block only after {@link sync}. Nothing is ever overwritten or truncated.
  */
 export class PackStaging implements BlockStaging {
   readonly #folder: string
   readonly #options: Required<PackStagingOptions>
-  /** Blocks of the batch that is being filled. */
   #data: Buffer | undefined
-  /** Buffers of batches that were written. */
-  readonly #free: Buffer[] = []
-  /** Batches that another thread is writing. */
-  #inFlight = 0
   /** Bytes of blocks in the batch that is being filled, and its table. */
   #used = 0
   readonly #table = new ByteWriter(64 * 1024)
@@ -85,18 +80,11 @@ export class PackStaging implements BlockStaging {
     return this.#pendingBytes
   }
 
-  /** Two buffers are enough for a caller that waits now and then; one that does not gets more. */
   get full(): boolean {
-    return this.#inFlight > 0 && this.#used > MAX_BATCH_BYTES / 2
+    return false
   }
 
-  async drain(): Promise<void> {
-    try {
-      for (const file of this.#unsynced) await file.written()
-    } catch (error) {
-      throw this.#failed(error)
-    }
-  }
+  async drain(): Promise<void> {}
 
   reserve(size: number): Buffer {
     if (size > MAX_BLOCK_BYTES) throw new RangeError(`block of ${size} bytes`)
@@ -139,14 +127,14 @@ export class PackStaging implements BlockStaging {
     const total = BATCH_HEADER_BYTES + this.#table.length + tableBytes + this.#used + dataBytes
     if (total > MAX_BATCH_BYTES) this.#flush()
     // Shared, so that another thread may hash what lies in it.
-    this.#data ??= this.#free.pop() ?? Buffer.from(new SharedArrayBuffer(MAX_BATCH_BYTES))
+    this.#data ??= Buffer.from(new SharedArrayBuffer(MAX_BATCH_BYTES))
     return this.#data
   }
 
-  /** Hands the batch that is being filled to the file. */
+  /** Writes the batch that is being filled. */
   #flush(): void {
     if (this.#tableRows === 0) return
-    const table = this.#table.finish()
+    const table = this.#table.view()
     const header = encodeBatchHeader(this.#tableRows, table, this.#used)
     const parts = [header, table]
     if (this.#used > 0) parts.push(this.#data!.subarray(0, this.#used))
@@ -154,7 +142,6 @@ export class PackStaging implements BlockStaging {
       const file = this.#openFile()
       const dataStart = file.size + header.length + table.length
       file.append(parts)
-      this.#release(file)
       for (const { location } of this.#batch) {
         location.pack = file.number
         location.offset += dataStart
@@ -165,18 +152,6 @@ export class PackStaging implements BlockStaging {
     }
     for (const row of this.#batch) this.#written.push(row)
     this.#resetBatch()
-  }
-
-  /** The buffer is written from now; another one is filled meanwhile. */
-  #release(file: PackFile): void {
-    const data = this.#data
-    this.#data = undefined
-    this.#inFlight++
-    const written = () => {
-      this.#inFlight--
-      if (data !== undefined) this.#free.push(data)
-    }
-    file.written().then(written, written)
   }
 
   #openFile(): PackFile {
@@ -257,7 +232,6 @@ export class PackStaging implements BlockStaging {
     this.abandon()
     this.#closeFile()
     this.#data = undefined
-    this.#free.length = 0
   }
 }
 

@@ -28,8 +28,10 @@ echo ready >&4
 exec $wrapper "$@" 2>&3 3>&- 4>&-
 `
 
+/** Without us the program's files are gone, so it goes too. */
+const WITH_US = 'setpriv --pdeathsig KILL'
 /** In a user namespace mounting takes capabilities that the program must not have. */
-const WITHOUT_CAPABILITIES = 'setpriv --inh-caps=-all --ambient-caps=-all --'
+const WITHOUT_CAPABILITIES = '--inh-caps=-all --ambient-caps=-all'
 
 export interface NamespaceOptions {
   /** Where the store is mounted now; without colons and commas, which mean something in an overlay's options. */
@@ -60,7 +62,7 @@ export async function runInNamespace({ mountpoint, program, args }: NamespaceOpt
     'run',
     mountpoint,
     STORE_DIR,
-    root ? '' : WITHOUT_CAPABILITIES,
+    root ? `${WITH_US} --` : `${WITH_US} ${WITHOUT_CAPABILITIES} --`,
     program,
     ...args,
   ]
@@ -79,8 +81,8 @@ export async function runInNamespace({ mountpoint, program, args }: NamespaceOpt
   })
   // The program has the terminal: what is typed there is its own, and what is sent to us is passed on.
   const forward = (signal: NodeJS.Signals) => child.kill(signal)
-  process.on('SIGINT', ignore)
-  process.on('SIGTERM', forward)
+  for (const signal of typed) process.on(signal, ignore)
+  for (const signal of sent) process.on(signal, forward)
   try {
     const [messages, ready, how] = await Promise.all([text(child.stderr!), text(child.stdio[4] as Readable), ended])
     if (ready === '')
@@ -89,10 +91,13 @@ export async function runInNamespace({ mountpoint, program, args }: NamespaceOpt
       )
     return how
   } finally {
-    process.off('SIGINT', ignore)
-    process.off('SIGTERM', forward)
+    for (const signal of typed) process.off(signal, ignore)
+    for (const signal of sent) process.off(signal, forward)
   }
 }
+
+const typed = ['SIGINT', 'SIGQUIT'] as const
+const sent = ['SIGTERM', 'SIGHUP'] as const
 
 function ignore(): void {}
 

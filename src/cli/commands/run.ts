@@ -1,8 +1,11 @@
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, realpathSync, rmdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, realpathSync, rmdirSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CommandModule } from 'yargs'
+import { mountAt } from '../../fs/mountinfo.ts'
+import { lazyUnmount } from '../../fs/mountpoint.ts'
 import { type Ended, runInNamespace } from '../../fs/namespace.ts'
 import { configOf } from '../arguments.ts'
 import type { Config, GlobalArguments } from '../config.ts'
@@ -35,14 +38,23 @@ export const runCommand: CommandModule<GlobalArguments, RunArguments> = {
         const ended = await runInNamespace({ mountpoint, program: argv.program, args: argv['--'] ?? [] })
         process.exitCode = exitStatus(ended)
       } finally {
-        const gone = once(server.child, 'exit')
-        server.child.kill('SIGTERM')
-        await gone
+        await endServer(server.child, mountpoint)
       }
     } finally {
-      rmdirSync(mountpoint)
+      // The server removes it too, should this process be gone.
+      if (existsSync(mountpoint)) rmdirSync(mountpoint)
     }
   },
+}
+
+/** Also one that has ended before, and then left its mount behind. */
+async function endServer(server: ChildProcess, mountpoint: string): Promise<void> {
+  if (server.exitCode === null && server.signalCode === null) {
+    const gone = once(server, 'exit')
+    server.kill('SIGTERM')
+    await gone
+  }
+  if (mountAt(mountpoint) !== undefined) await lazyUnmount(mountpoint)
 }
 
 function serverOptions({ state, blocks, deadline }: Config): string[] {
