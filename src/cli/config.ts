@@ -38,7 +38,8 @@ const jsonTypes = { text: 'string', number: 'number', flag: 'boolean' } as const
 
 /** Merges and checks all sources of configuration. Throws UsageError. */
 export function readConfig(argv: GlobalArguments, environment: Environment): Readonly<Config> {
-  const named = (name: string) => environment[ENVIRONMENT_PREFIX + name.toUpperCase().replaceAll('-', '_')]
+  // An empty variable is as good as none.
+  const named = (name: string) => environment[ENVIRONMENT_PREFIX + name.toUpperCase().replaceAll('-', '_')] || undefined
   const file = argv.config ?? named('config')
   const fromFile = file === undefined ? {} : readConfigFile(String(file))
   const pick = (name: keyof Config): unknown => argv[name] ?? fromEnvironment(name, named(name)) ?? fromFile[name]
@@ -98,5 +99,7 @@ function parseBlocks(text: string): string {
 /** /var/lib for root, the XDG data folder for others. */
 function defaultState(environment: Environment): string {
   if (process.getuid?.() === 0) return '/var/lib/nix-ipfs-mount'
-  return join(environment.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'nix-ipfs-mount')
+  // The XDG Base Directory Specification says that a relative one is to be ignored.
+  const data = environment.XDG_DATA_HOME
+  return join(data?.startsWith('/') ? data : join(homedir(), '.local', 'share'), 'nix-ipfs-mount')
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import yargs from 'yargs'
 import { NixIpfsError, StateError, UsageError } from '../errors.ts'
+import { printable } from '../log.ts'
 import { addCommand } from './commands/add.ts'
 import { catCommand } from './commands/cat.ts'
 import { forgetCommand } from './commands/forget.ts'
@@ -20,7 +21,7 @@ const exitCode = { done: 0, failed: 1, usage: 2 } as const
 /** The one line a user sees, and with --verbose where it came from. */
 function report(error: unknown, verbose: boolean): number {
   const message = error instanceof Error ? error.message : String(error)
-  process.stderr.write(`${PROGRAM}: ${message.replaceAll('\n', ' ')}\n`)
+  process.stderr.write(`${PROGRAM}: ${printable(message.replaceAll('\n', ' '))}\n`)
   if (verbose || !(error instanceof NixIpfsError)) {
     for (let cause = error; cause instanceof Error; cause = cause.cause)
       if (verbose) process.stderr.write(`${cause.stack}\n`)
@@ -51,7 +52,8 @@ const parser = yargs(words)
   .scriptName(PROGRAM)
   .usage('$0 <mountpoint>\n\nServes Nix store paths kept as content-addressed blocks through a read-only FUSE mount.')
   .parserConfiguration({
-    'camel-case-expansion': true,
+    'boolean-negation': false,
+    'camel-case-expansion': false,
     'parse-positional-numbers': false,
     'populate--': true,
   })

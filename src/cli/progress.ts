@@ -3,9 +3,13 @@ import type { WalkProgress } from '../store/folder.ts'
 
 const INTERVAL_MS = 100
 
-/** Shows on a terminal how far a walk is; elsewhere nothing. Returns what ends it. */
+/** Between two plain lines. */
+const LINE_INTERVAL_MS = 5000
+
+/** Shows how far a walk is: a bar on a terminal, plain lines now and then elsewhere. Returns what ends it. */
 export function showProgress(progress: WalkProgress, { enabled }: { enabled: boolean }): () => void {
-  if (!enabled || !process.stderr.isTTY) return () => {}
+  if (!enabled) return () => {}
+  if (!process.stderr.isTTY) return printLines(progress)
   const bar = new SingleBar({
     format: 'adding {value} files and folders, {megabytes} MB, {duration_formatted}',
     stream: process.stderr,
@@ -23,4 +27,11 @@ export function showProgress(progress: WalkProgress, { enabled }: { enabled: boo
     clearInterval(timer)
     bar.stop()
   }
+}
+
+function printLines(progress: WalkProgress): () => void {
+  const print = () =>
+    process.stderr.write(`adding: ${progress.entries} files and folders, ${Math.round(progress.bytes / 1e6)} MB\n`)
+  const timer = setInterval(print, LINE_INTERVAL_MS)
+  return () => clearInterval(timer)
 }

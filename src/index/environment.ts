@@ -1,4 +1,5 @@
-import { statfsSync } from 'node:fs'
+import { existsSync, statfsSync } from 'node:fs'
+import { join } from 'node:path'
 import { asBuffer } from '../bytes.ts'
 import { DamagedError, NixIpfsError, StateError } from '../errors.ts'
 import { sealInPlace, TRAILER_BYTES, unseal } from './checksum.ts'
@@ -96,6 +97,9 @@ export class Environment {
   ): Environment {
     try {
       checkDataFile(folder, readOnly)
+      // LMDB's lock file is a map: where the disk has no room for it, the process ends with a signal.
+      if (!readOnly && !existsSync(join(folder, 'data.mdb')) && freeBytes(folder) < OVERHEAD_BYTES)
+        throw noSpace(folder)
       const root = openRoot(folder, readOnly)
       try {
         root.readerCheck()

@@ -90,7 +90,7 @@ test('what nix-store --add made has the trust content', async t => {
   assert.equal(info.trust, 'content')
 })
 
-test('content-addressed paths of the other methods have the trust content', async t => {
+test('content-addressed paths of the other methods keep their address, and count as vouched for by the database', async t => {
   const file = join(work, 'addressed-otherwise')
   writeFileSync(file, 'addressed by what it holds')
   const text = ['--eval', '--read-write-mode', '--expr', 'builtins.toFile "text" "some text"']
@@ -111,7 +111,7 @@ test('content-addressed paths of the other methods have the trust content', asyn
     assert.equal(info.narHash, await nixHash(path))
     trusts[how] = info.trust
   }
-  assert.deepEqual(trusts, Object.fromEntries(Object.keys(paths).map(how => [how, 'content'])))
+  assert.deepEqual(trusts, Object.fromEntries(Object.keys(paths).map(how => [how, 'local'])))
 })
 
 test('store paths and folders come out in the order they were given in', async t => {

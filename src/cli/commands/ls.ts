@@ -4,6 +4,7 @@ import { cidText, dagPbCid, sha256 } from '../../cid.ts'
 import { UnknownPathError } from '../../errors.ts'
 import { modeOf } from '../../fs/attributes.ts'
 import type { NodeEntry } from '../../index/types.ts'
+import { printable } from '../../log.ts'
 import { fullPath } from '../../nix/store-path.ts'
 import { encodeSymlinkNode } from '../../unixfs/node.ts'
 import { configOf, parsePathArgument } from '../arguments.ts'
@@ -95,13 +96,4 @@ function line(store: Store, { entry, path }: Row, { long, recursive }: LsArgumen
 function modeText(entry: NodeEntry): string {
   const letters = [...'rwxrwxrwx'].map((letter, i) => (modeOf(entry) & (0o400 >> i) ? letter : '-')).join('')
   return { directory: 'd', file: '-', symlink: 'l' }[entry.kind] + letters
-}
-
-/** A name may hold anything, a terminal's control characters too. */
-function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\udc80-\udcff]/g, character => {
-    const code = character.charCodeAt(0)
-    return `\\${(code >= 0xdc00 ? code - 0xdc00 : code).toString(8).padStart(3, '0')}`
-  })
 }
