@@ -1,0 +1,23 @@
+import type { TestScope } from '../test/helpers/cleanup.ts'
+
+/** A part of a run, after which everything goes that the test helpers made in it. */
+export class Scope implements TestScope {
+  readonly #clean: (() => unknown)[] = []
+
+  after(clean: () => unknown): void {
+    this.#clean.push(clean)
+  }
+
+  async close(): Promise<void> {
+    for (let clean = this.#clean.pop(); clean !== undefined; clean = this.#clean.pop()) await clean()
+  }
+}
+
+export async function withScope<T>(action: (scope: Scope) => Promise<T>): Promise<T> {
+  const scope = new Scope()
+  try {
+    return await action(scope)
+  } finally {
+    await scope.close()
+  }
+}
