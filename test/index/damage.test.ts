@@ -13,7 +13,7 @@ import { onCleanup } from '../helpers/cleanup.ts'
 import { addPath, addPaths, baseNameOf, directory, file, stagePath, type Tree } from '../helpers/index-trees.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import { readOnlyView, smallDisk } from '../helpers/tmpfs.ts'
-import { anyNames, rowOf } from '../suites/index.ts'
+import { anyNames, rowOf } from '../suites/store-index.ts'
 
 const largeFile: Tree = {
   kind: 'file',

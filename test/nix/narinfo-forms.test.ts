@@ -207,7 +207,10 @@ describe('every form of a narinfo, beside Nix', () => {
     assert.ok(offered, stderr)
     const paths = offered.trim().split(/\s+/)
     const json = await store.output('nix', ['path-info', '--json', '--store', `file://${cache}`, ...paths])
-    for (const info of JSON.parse(json.toString()) as NixJson[]) verdicts.set(info.path, info)
+    // Nix 2.19 and newer key the paths, where 2.8 lists them.
+    const parsed = JSON.parse(json.toString()) as NixJson[] | Record<string, NixJson>
+    const infos = Array.isArray(parsed) ? parsed : Object.entries(parsed).map(([path, info]) => ({ ...info, path }))
+    for (const info of infos) verdicts.set(info.path, info)
   })
 
   for (const each of cases) {

@@ -23,7 +23,7 @@ import { deriver, lines, reference, text, whole } from './narinfo-example.ts'
 const RUNS = { seed: 20260403, numRuns: 300 }
 
 /** What Nix says of a narinfo without a signature by a trusted key. */
-const NOT_SIGNED = /is not signed by any of the keys/
+const NOT_SIGNED = /not signed by any of the keys/
 
 const scope = { after }
 const store: NixStore = nixStore(scope)

@@ -73,7 +73,12 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     await stat(mountpoint)
     printLine(`mounted ${mountpoint}`)
     const poll = followCommits(store, mounted)
-    const reason = await Promise.race([stop.then(() => mounted.unmount()), mounted.ended])
+    // Where unmounting fails the end of this process is what ends the mount, and nobody is left hanging.
+    const failed = (error: Error) => {
+      store.log.warn(error.message)
+      process.exitCode = 1
+    }
+    const reason = await Promise.race([stop.then(() => mounted.unmount()).catch(failed), mounted.ended])
     if (reason !== undefined) store.log.info(`${mountpoint}: ${reason}`)
     clearInterval(poll)
     await store.close()
