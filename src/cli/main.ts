@@ -52,7 +52,6 @@ const parser = yargs(words)
   .scriptName(PROGRAM)
   .usage('$0 <mountpoint>\n\nServes Nix store paths kept as content-addressed blocks through a read-only FUSE mount.')
   .parserConfiguration({
-    'boolean-negation': false,
     'camel-case-expansion': false,
     'parse-positional-numbers': false,
     'populate--': true,

@@ -4,7 +4,7 @@ import type { WalkProgress } from '../store/folder.ts'
 const INTERVAL_MS = 100
 
 /** Between two plain lines. */
-const LINE_INTERVAL_MS = 5000
+const LINE_INTERVAL_MS = 30_000
 
 /** Shows how far a walk is: a bar on a terminal, plain lines now and then elsewhere. Returns what ends it. */
 export function showProgress(progress: WalkProgress, { enabled }: { enabled: boolean }): () => void {

@@ -11,7 +11,7 @@ import { showProgress } from '../progress.ts'
 
 interface AddArguments extends GlobalArguments, WhatToAdd {
   '--'?: string[]
-  'no-pin': boolean
+  pin: boolean
 }
 
 export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
@@ -28,7 +28,7 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
       .option('closure', { type: 'boolean', default: false, describe: 'Also everything the store paths refer to' })
       .option('name', { type: 'string', describe: 'Name of the path to make [the last component]' })
       .option('nar', { type: 'string', nargs: 1, describe: 'Add the contents of a NAR file, - for standard input' })
-      .option('no-pin', { type: 'boolean', default: false, describe: 'Do not pin what is added: gc may take it' })
+      .option('pin', { type: 'boolean', default: true, describe: 'Pin what is added; --no-pin leaves it to gc' })
       .example('$0 add --closure /nix/store/...-hello-2.12', 'a program with all it needs')
       .example('$0 add ./src --name my-source', 'a folder, as nix store add-path names it')
       .example('nix-store --dump ./src | $0 add --nar - --name my-source', 'from a NAR'),
@@ -37,7 +37,7 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
     argv.path = [...argv.path, ...(argv['--'] ?? [])]
     check(argv)
     const store = openStore(config)
-    const ingest = store.ingest({ pin: !argv['no-pin'] })
+    const ingest = store.ingest({ pin: argv.pin })
     const endProgress = showProgress(ingest.progress, { enabled: !config.json })
     try {
       const sources = await planSources(argv)

@@ -1,8 +1,10 @@
+import { existsSync, rmdirSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { resolve } from 'node:path'
 import type { CommandModule } from 'yargs'
 import { MissingToolError, UsageError } from '../../errors.ts'
+import { mountAt } from '../../fs/mountinfo.ts'
 import { prepareMountpoint } from '../../fs/mountpoint.ts'
 import { StoreFs } from '../../fs/store-fs.ts'
 import type { MountedFs } from '../../fs/types.ts'
@@ -82,6 +84,9 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     if (reason !== undefined) store.log.info(`${mountpoint}: ${reason}`)
     clearInterval(poll)
     await store.close()
+    // Made for this mount alone, by a process that may be gone.
+    if (argv.lifeline !== undefined && mountAt(mountpoint) === undefined && existsSync(mountpoint))
+      rmdirSync(mountpoint)
     // libfuse's threads would keep the process until the last user of a busy mount is gone.
     process.exit()
   },
