@@ -49,20 +49,42 @@ class PathCheck {
 
   async tree(): Promise<void> {
     const { root } = this.#record
+    await this.#guard('tree', root, '', async () => this.#checkListed())
     const stack: { entry: NodeEntry; cid: CidBytes; path: string }[] = [
       { entry: this.#store.rootEntry(this.#record), cid: root, path: '' },
     ]
+    let entries = 0
+    let bytes = 0
     for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
       const { entry, cid, path } = top
+      entries++
+      if (entry.kind === 'file') bytes += entry.size
       await this.#guard('tree', cid, path, async () => {
         const node = this.#store.node(entry.id)
         if (node.kind !== 'symlink' && Buffer.compare(node.cid, cid) !== 0) {
           throw new DamagedError(`the index has it as ${cidText(node.cid)}`)
         }
+        checkAttributes(entry, node)
         if (node.kind === 'directory') stack.push(...(await this.#directory(entry, cid, path)))
         else await this.#leafNode(node, cid, path)
       })
     }
+    if (this.problems.length === 0) await this.#guard('tree', root, '', async () => this.#checkTotals(entries, bytes))
+  }
+
+  /** That a listing of the mount's root finds the path. */
+  #checkListed(): void {
+    const { baseName, firstNode } = this.#record
+    const listed = this.#store.index.pathOfNode(firstNode)?.baseName
+    if (listed !== baseName) throw new DamagedError(`the index has ${listed ?? 'nothing'} at its node ${firstNode}`)
+  }
+
+  #checkTotals(entries: number, bytes: number): void {
+    const { entries: known, totalSize } = this.#record
+    if (entries === known && bytes === totalSize) return
+    throw new DamagedError(
+      `its record has ${known} entries of ${totalSize} bytes, the tree ${entries} of ${bytes} bytes`,
+    )
   }
 
   /** Compares a folder's own blocks with the index; its entries, to be checked next. */
@@ -76,6 +98,8 @@ class PathCheck {
       const there = known[i]!
       if (!name.equals(there.name))
         throw new DamagedError(`the index has ${bytesToText(there.name)} in the place of ${bytesToText(name)}`)
+      if (this.#store.index.lookup(entry.id, name)?.id !== there.id)
+        throw new DamagedError(`the index lists ${bytesToText(name)} and does not find it`)
       return { entry: there, cid: child, path: path === '' ? bytesToText(name) : `${path}/${bytesToText(name)}` }
     })
   }
@@ -131,8 +155,14 @@ class PathCheck {
   async renderedNar(): Promise<void> {
     await this.#guard('nar', this.#record.root, '', async () => {
       const hash = createHash('sha256')
-      for await (const bytes of narChunks(this.#store, this.#record)) hash.update(bytes)
+      let size = 0
+      for await (const bytes of narChunks(this.#store, this.#record)) {
+        hash.update(bytes)
+        size += bytes.length
+      }
       this.#compare(hash.digest())
+      const { narSize } = this.#record
+      if (size !== narSize) throw new DamagedError(`the NAR has ${size} bytes, not ${narSize}`)
     })
   }
 
@@ -201,6 +231,16 @@ class BadBlock extends Error {
     this.cid = cid
     this.reason = reason
   }
+}
+
+/** A folder's page, or the path's record, repeats what the node's own row says. */
+function checkAttributes({ kind, executable, size }: NodeEntry, node: NodeRecord): void {
+  const same =
+    kind === node.kind &&
+    executable === (node.kind === 'file' && node.executable) &&
+    size === (node.kind === 'file' ? node.size : node.kind === 'symlink' ? node.target.length : 0)
+  if (!same)
+    throw new DamagedError(`the index lists it as a ${kind} of ${size} bytes${executable ? ', executable' : ''}`)
 }
 
 /** Links to shards of a directory have the bucket's number for a name; entries have more. */

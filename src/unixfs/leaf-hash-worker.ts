@@ -1,6 +1,6 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { sha256 } from '../cid.ts'
-import { control, type LeafHashJob } from './leaf-hash-protocol.ts'
+import { awaitChange, changeState, control, type LeafHashJob } from './leaf-hash-protocol.ts'
 
 /** The thread of a leaf hasher: waits for a chunk, hashes it, says so, for ever. */
 const words = new Int32Array(workerData as SharedArrayBuffer)
@@ -13,7 +13,7 @@ Atomics.store(words, control.state, control.idle)
 for (;;) {
   const state = Atomics.load(words, control.state)
   if (state !== control.job) {
-    Atomics.wait(words, control.state, state)
+    awaitChange(words, state, control.threadSleeps, Number.POSITIVE_INFINITY)
     continue
   }
   for (; generation < words[control.generation]!; generation++) {
@@ -21,6 +21,5 @@ for (;;) {
     memory = (receiveMessageOnPort(parentPort!)!.message as LeafHashJob).memory
   }
   sha256(Buffer.from(memory!, words[control.offset]!, words[control.length]!)).copy(digest)
-  Atomics.store(words, control.state, control.done)
-  Atomics.notify(words, control.state)
+  changeState(words, control.done, control.userSleeps)
 }

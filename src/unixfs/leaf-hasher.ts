@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { sha256 } from '../cid.ts'
-import { control, type LeafHashJob } from './leaf-hash-protocol.ts'
+import { awaitChange, changeState, control, type LeafHashJob } from './leaf-hash-protocol.ts'
 
 /** A chunk below this is hashed sooner than a thread is told of it. Bytes. */
 const MIN_CHUNK_BYTES = 256 * 1024
@@ -35,20 +35,20 @@ export class LeafHasher {
     }
     this.#words[control.offset] = chunk.byteOffset
     this.#words[control.length] = chunk.length
-    Atomics.store(this.#words, control.state, control.job)
-    Atomics.notify(this.#words, control.state)
+    changeState(this.#words, control.job, control.threadSleeps)
     return true
   }
 
   /** The digest of the chunk that {@link start} was given; `started` is what it said. */
   finish(chunk: Buffer, started: boolean): Buffer {
     if (!started) return sha256(chunk)
-    if (Atomics.wait(this.#words, control.state, control.job, PATIENCE_MS) === 'timed-out') {
+    awaitChange(this.#words, control.job, control.userSleeps, PATIENCE_MS)
+    if (Atomics.load(this.#words, control.state) === control.job) {
       this.#usable = false
       return sha256(chunk)
     }
     const digest = Buffer.from(this.#digest)
-    Atomics.store(this.#words, control.state, control.idle)
+    changeState(this.#words, control.idle, control.threadSleeps)
     return digest
   }
 

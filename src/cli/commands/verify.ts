@@ -1,11 +1,13 @@
 import type { CommandModule } from 'yargs'
 import { cidText, readCid } from '../../cid.ts'
-import { IntegrityError, StateError } from '../../errors.ts'
+import { DamagedError, IntegrityError, StateError } from '../../errors.ts'
+import type { PathRecord } from '../../index/types.ts'
 import { fullPath } from '../../nix/store-path.ts'
+import { openStateFolder } from '../../store/state.ts'
 import { type Problem, verifyPath } from '../../store/verify.ts'
 import { checkPathArguments, configOf } from '../arguments.ts'
 import { openStore, rebuildStore, type Store } from '../compose.ts'
-import type { GlobalArguments } from '../config.ts'
+import type { Config, GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
 
 interface VerifyArguments extends GlobalArguments {
@@ -30,34 +32,54 @@ export const verifyCommand: CommandModule<GlobalArguments, VerifyArguments> = {
   handler: async argv => {
     const config = configOf(argv)
     checkPathArguments(argv.path)
-    if (argv.repair) await repair(config)
-    const store = openStore(config, { readOnly: !argv.repair })
-    let checked = 0
-    let damaged = 0
     try {
-      await store.checkBlocks()
-      const records = argv.path.length > 0 ? argv.path.map(path => store.reader.path(path)) : store.index.paths()
-      for (const record of records) {
-        const problems = await verifyPath(store.reader, record)
-        checked++
-        if (problems.length > 0) damaged++
-        if (argv.repair) dropBlocks(store, problems)
-        const path = fullPath(record.baseName)
-        if (config.json) printJson({ path, ok: problems.length === 0, bad: problems.map(describe) })
-        else if (problems.length === 0) printLine(`${path}: ok`)
-        else for (const problem of problems) printLine(text(path, problem))
-      }
-    } finally {
-      await store.close()
-    }
-    if (damaged > 0) {
-      const next = argv.repair ? 'add them again' : 'use verify --repair, then add them again'
-      throw new IntegrityError(`${damaged} of ${checked} paths are damaged; ${next}`)
+      await verify(argv, config)
+    } catch (error) {
+      // Of the index itself: what is wrong with a path is a problem of that path, and the next one is checked.
+      if (!(error instanceof DamagedError)) throw error
+      throw new DamagedError(`${error.message}; ${remakeIndex(config.state)}`, { cause: error })
     }
   },
 }
 
-async function repair(config: ReturnType<typeof configOf>): Promise<void> {
+async function verify(argv: VerifyArguments, config: Config): Promise<void> {
+  if (argv.repair) await repair(config)
+  const store = openStore(config, { readOnly: !argv.repair })
+  let checked = 0
+  let damaged = 0
+  let inIndex = false
+  try {
+    await store.checkBlocks()
+    const records = argv.path.length > 0 ? argv.path.map(path => store.reader.path(path)) : store.index.paths()
+    for (const record of records) {
+      const problems = await verifyPath(store.reader, record)
+      checked++
+      if (problems.length > 0) damaged++
+      inIndex ||= problems.some(({ kind }) => kind !== 'block')
+      if (argv.repair) dropBlocks(store, record, problems)
+      const path = fullPath(record.baseName)
+      if (config.json) printJson({ path, ok: problems.length === 0, bad: problems.map(describe) })
+      else if (problems.length === 0) printLine(`${path}: ok`)
+      else for (const problem of problems) printLine(text(path, problem))
+    }
+  } finally {
+    await store.close()
+  }
+  if (damaged > 0) {
+    const again = argv.repair ? 'add them again' : 'use verify --repair, then add them again'
+    const next = inIndex ? remakeIndex(config.state) : again
+    throw new IntegrityError(`${damaged} of ${checked} paths are damaged; ${next}`)
+  }
+}
+
+/** Packs have all that the index has; another block store has the blocks alone. */
+function remakeIndex(folder: string): string {
+  const { index, blocks } = openStateFolder(folder, undefined)
+  const how = blocks === 'local' ? 'use verify --repair to make it again from the packs' : 'add the paths again'
+  return `remove ${index}, then ${how}`
+}
+
+async function repair(config: Config): Promise<void> {
   const rebuilt = await rebuildStore(config)
   if (rebuilt === undefined) return
   const { paths, blocks, lost, log } = rebuilt
@@ -69,9 +91,13 @@ async function repair(config: ReturnType<typeof configOf>): Promise<void> {
     throw new StateError(`${lost.length} of ${paths + lost.length} paths could not be rebuilt; add them again`)
 }
 
-/** A block that stays in the index would be taken for good when its path is added again. */
-function dropBlocks({ index }: Store, problems: readonly Problem[]): void {
-  index.removeBlocks(problems.filter(({ kind }) => kind === 'block').map(({ cid }) => readCid(cid)?.multihash ?? cid))
+/**
+ * A block that stays in the index would be taken for good when its path is added again. The path's root goes too: a
+ * path that lacks it is read again whole, whichever of its blocks are damaged.
+ */
+function dropBlocks({ index }: Store, { root }: PathRecord, problems: readonly Problem[]): void {
+  const damaged = problems.filter(({ kind }) => kind === 'block').map(({ cid }) => cid)
+  if (damaged.length > 0) index.removeBlocks([root, ...damaged].map(cid => readCid(cid)?.multihash ?? cid))
 }
 
 function describe({ kind, cid, path, why }: Problem) {
