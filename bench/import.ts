@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto'
-import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, readSync } from 'node:fs'
-import { basename, join } from 'node:path'
-import { kuboBinary, kuboRepo } from '../test/helpers/kubo.ts'
+import { closeSync, lstatSync, openSync, readdirSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { kuboBinary } from '../test/helpers/kubo.ts'
 import { cleanSettings, output } from '../test/helpers/run.ts'
 import { tempFolder } from '../test/helpers/temp.ts'
+import { type Imported, importSubjects, KUBO, NIX, OURS } from './import-subjects.ts'
 import { describeMachine, endLoad, versionOf } from './machine.ts'
-import { Micro, rotated, settle, type Timed } from './measure.ts'
-import { addArguments, parseAdded, verifyState } from './ours.ts'
-import { type Scope, withScope } from './scope.ts'
+import { Micro, rotated, settle } from './measure.ts'
+import { addArguments } from './ours.ts'
+import { withScope } from './scope.ts'
 import { find, ratioOf } from './statistics.ts'
 import { type Input, makeHeaders, makeLargeFile } from './trees.ts'
 import type { Fact, Goal, Measurement, Suite, SuiteOptions, SuiteResult } from './types.ts'
@@ -16,10 +17,6 @@ const SEED = 'import 1'
 const FILES = 8000
 const LARGE_MIB = 1024
 const CHUNK_BYTES = 2 ** 20
-
-const NIX = 'nix-store --add; sync'
-const KUBO = 'ipfs add -r; sync'
-const OURS = 'nix-ipfs-mount add'
 
 /** Bounds of the design, for memory, time and space. */
 const MAX_MEMORY = 150 * 2 ** 20
@@ -35,29 +32,6 @@ interface Job {
   input: Input
   rounds: number
 }
-
-/** What one subject has made of an input. */
-interface Imported {
-  seconds: number
-  parts: Record<string, number>
-  /** What must be equal: narHash for Nix, the tree's CID for Kubo. */
-  narHash?: string
-  root?: string
-  /** Taken on the disk. */
-  bytes: number
-}
-
-interface Subject {
-  name: string
-  /** Imports into a store of its own, in a new folder below `folder`. */
-  run(micro: Micro, input: Input, scope: Scope): Promise<Imported>
-}
-
-const subjects: Subject[] = [
-  { name: NIX, run: runNix },
-  { name: KUBO, run: runKubo },
-  { name: OURS, run: runOurs },
-]
 
 /** Adds files to an empty store until they are on the disk for good. */
 export const importSuite: Suite = { name: 'import', rounds: 5, run }
@@ -79,39 +53,12 @@ async function run({ scope, rounds, say }: SuiteOptions): Promise<SuiteResult> {
   const goals: Goal[] = []
   for (const job of jobs) {
     const { taken, entered } = await importAll(job, micro, say)
-    measurements.push(...entered)
     say(`import: ${job.name}: memory`)
     const memory = await memoryOf(job.input, micro)
-    goals.push({ what: `${job.name}: RssAnon at most`, unit: 'bytes', value: memory, limit: MAX_MEMORY })
-    const ours = find(entered, job.name, OURS)
-    goals.push({
-      what: `${job.name}: time against Nix`,
-      unit: 'ratio',
-      value: ratioOf(ours, find(entered, job.name, NIX)),
-      limit: 1,
-    })
-    if (job.input === small) {
-      goals.push({
-        what: `${job.name}: time against Kubo`,
-        unit: 'ratio',
-        value: ratioOf(ours, find(entered, job.name, KUBO)),
-        limit: 1 / MIN_KUBO_RATIO,
-      })
-    }
     const contents = uniqueBytes(job.input.path)
-    for (const [subject, bytes] of taken)
-      facts.push({ what: `${job.name}: on the disk, ${subject}`, unit: 'bytes', value: bytes })
-    facts.push({ what: `${job.name}: contents, equal chunks once`, unit: 'bytes', value: contents })
-    if (job.input.files > 1) {
-      const beyond = (taken.get(OURS)! - contents) / job.input.entries
-      facts.push({ what: `${job.name}: beyond the contents, ${OURS}`, unit: 'bytes an entry', value: beyond })
-    }
-    goals.push({
-      what: `${job.name}: packs and index`,
-      unit: 'bytes',
-      value: taken.get(OURS)!,
-      limit: SPACE_FACTOR * contents + SPACE_AN_ENTRY * job.input.entries,
-    })
+    measurements.push(...entered)
+    facts.push(...factsOf(job, taken, contents))
+    goals.push(...goalsOf(job, entered, memory, taken, contents))
   }
   endLoad(machine)
   return {
@@ -135,7 +82,7 @@ async function run({ scope, rounds, say }: SuiteOptions): Promise<SuiteResult> {
 
 /** All rounds of all subjects. */
 async function importAll({ name, input, rounds }: Job, micro: Micro, say: SuiteOptions['say']) {
-  const entered = subjects.map(
+  const entered = importSubjects.map(
     (subject): Measurement => ({ operation: name, subject: subject.name, amount: 1, unit: 'seconds', rounds: [] }),
   )
   /** Bytes on the disk, of the last round. */
@@ -143,7 +90,7 @@ async function importAll({ name, input, rounds }: Job, micro: Micro, say: SuiteO
   for (let round = 0; round < rounds; round++) {
     say(`import: ${name}: round ${round + 1} of ${rounds}`)
     const made: Imported[] = []
-    for (const subject of rotated(subjects, round)) {
+    for (const subject of rotated(importSubjects, round)) {
       const result = await withScope(async scope => {
         // The input comes from memory for everybody, and nobody waits for what was written or removed before.
         await output('sh', ['-c', 'find "$0" -type f -exec cat {} + > /dev/null', input.path])
@@ -164,57 +111,34 @@ async function importAll({ name, input, rounds }: Job, micro: Micro, say: SuiteO
   return { taken, entered }
 }
 
-async function runNix(micro: Micro, input: Input, scope: Scope): Promise<Imported> {
-  const folder = tempFolder(scope, 'bench-nix')
-  mkdirSync(join(folder, 'etc'))
-  // Nothing of the machine's own configuration or daemon.
-  const env = { NIX_CONF_DIR: join(folder, 'etc'), NIX_USER_CONF_FILES: '/dev/null', NIX_REMOTE: '', NIX_PATH: '' }
-  const store = ['--store', join(folder, 'root')]
-  // Makes its database, as the other stores are made, too.
-  await output('nix-store', [...store, '--verify'], { env })
-  await settle()
-  const add = await micro.run('nix-store', [...store, '--add', input.path], env)
-  const sync = await syncOf(micro, folder)
-  const path = add.stdout.trim()
-  const narHash = (await output('nix-store', [...store, '--query', '--hash', path], { env })).toString().trim()
-  return { ...timesOf(add, sync, true), narHash, bytes: diskBytes(join(folder, 'root')) }
+/** `taken`: bytes on the disk by subject; `contents`: those of the files, equal chunks counted once. */
+function factsOf({ name, input }: Job, taken: Map<string, number>, contents: number): Fact[] {
+  const facts: Fact[] = [{ what: `${name}: contents, equal chunks once`, unit: 'bytes', value: contents }]
+  for (const [subject, value] of taken) facts.push({ what: `${name}: on the disk, ${subject}`, unit: 'bytes', value })
+  if (input.files === 1) return facts
+  const value = (taken.get(OURS)! - contents) / input.entries
+  return [...facts, { what: `${name}: beyond the contents, ${OURS}`, unit: 'bytes an entry', value }]
 }
 
-async function runKubo(micro: Micro, input: Input, scope: Scope): Promise<Imported> {
-  const { repo } = await kuboRepo(scope)
-  await settle()
-  const env = { IPFS_PATH: repo, IPFS_TELEMETRY: 'off' }
-  const options = ['--offline', '--recursive', '--hidden', '--quieter', '--progress=false']
-  const add = await micro.run(kuboBinary(), ['add', ...options, input.path], env)
-  const sync = await syncOf(micro, repo)
-  return { ...timesOf(add, sync, true), root: add.stdout.trim(), bytes: diskBytes(repo) }
+function goalsOf(
+  { name, input }: Job,
+  entered: readonly Measurement[],
+  memory: number,
+  taken: Map<string, number>,
+  contents: number,
+): Goal[] {
+  const ratioTo = (subject: string) => ratioOf(find(entered, name, OURS), find(entered, name, subject))
+  const space = SPACE_FACTOR * contents + SPACE_AN_ENTRY * input.entries
+  const goals: Goal[] = [
+    { what: `${name}: time, Nix = 1`, unit: 'ratio', value: ratioTo(NIX), limit: 1 },
+    { what: `${name}: RssAnon`, unit: 'bytes', value: memory, limit: MAX_MEMORY },
+    { what: `${name}: packs and index`, unit: 'bytes', value: taken.get(OURS)!, limit: space },
+  ]
+  if (input.files === 1) return goals
+  return [...goals, { what: `${name}: time, Kubo = 1`, unit: 'ratio', value: ratioTo(KUBO), limit: 1 / MIN_KUBO_RATIO }]
 }
 
-async function runOurs(micro: Micro, input: Input, scope: Scope): Promise<Imported> {
-  const folder = tempFolder(scope, 'bench-ours')
-  const state = join(folder, 'state')
-  const add = await micro.run(process.execPath, addArguments(state, input.path), cleanSettings())
-  // Only to see that nothing was left: it does not count.
-  const sync = await syncOf(micro, folder)
-  const { path, narHash, root } = parseAdded(add.stdout)
-  if (!basename(path).endsWith(`-${basename(input.path)}`)) throw new Error(`${path}: has another name`)
-  const bytes = diskBytes(join(state, 'packs')) + diskBytes(join(state, 'index'))
-  await verifyState(state)
-  return { ...timesOf(add, sync, false), narHash, root, bytes }
-}
-
-function timesOf(add: Timed, sync: Timed, syncCounts: boolean): Pick<Imported, 'seconds' | 'parts'> {
-  return {
-    seconds: add.wall + (syncCounts ? sync.wall : 0),
-    parts: { add: add.wall, user: add.user, system: add.system, sync: sync.wall },
-  }
-}
-
-/** Waits until everything in the file system of the folder is on the disk. */
-function syncOf(micro: Micro, folder: string): Promise<Timed> {
-  return micro.run('sync', ['-f', folder])
-}
-
+/** The most anonymous memory that our program was seen with. */
 async function memoryOf(input: Input, micro: Micro): Promise<number> {
   let most = 0
   for (let i = 0; i < MEMORY_RUNS; i++) {
@@ -228,13 +152,6 @@ async function memoryOf(input: Input, micro: Micro): Promise<number> {
     most = Math.max(most, bytes)
   }
   return most
-}
-
-/** What the files and folders take on the disk. */
-function diskBytes(path: string): number {
-  const { blocks } = lstatSync(path)
-  const below = lstatSync(path).isDirectory() ? readdirSync(path) : []
-  return below.reduce((sum, name) => sum + diskBytes(join(path, name)), blocks * 512)
 }
 
 /** Bytes of the different chunks of all files, which is what any store that cuts files so must keep. */

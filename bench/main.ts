@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -6,7 +7,7 @@ import { importSuite } from './import.ts'
 import { plotSvg } from './plot.ts'
 import { readSuite } from './read.ts'
 import { markdown, summary } from './report.ts'
-import { withScope } from './scope.ts'
+import { closeAll, withScope } from './scope.ts'
 import type { Results, Suite, SuiteResult } from './types.ts'
 
 const suites: Suite[] = [readSuite, importSuite]
@@ -74,6 +75,12 @@ async function write(folder: string, date: string, result: SuiteResult): Promise
 function replace(file: string, text: string): void {
   writeFileSync(`${file}.new`, text)
   renameSync(`${file}.new`, file)
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => {
+    closeAll().finally(() => process.exit(128 + constants.signals[signal]))
+  })
 }
 
 try {
