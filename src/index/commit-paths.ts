@@ -7,7 +7,7 @@ import { contentsKey, metaKeys, nodeKey, nodeRow, pathKey, pinKey, rootKey } fro
 import { removeNodes } from './node-removal.ts'
 import { NodeRunLog, type PendingRow } from './node-run.ts'
 import { encodeRecord } from './record.ts'
-import { decodeNumber, encodeExpiry, encodeNumber } from './rows.ts'
+import { decodeNumber, decodeTombstone, encodeExpiry, encodeNumber } from './rows.ts'
 import type { IndexReader, PathCommit, PathRecord } from './types.ts'
 
 /** Of a sha2-256 multihash. */
@@ -135,8 +135,16 @@ function enter(
   if (!environment.has('nodes', nodeKey(nodeRow.record, firstNode))) throw goneError()
   environment.put('paths', pathKey(baseName), encoded)
   environment.put('roots', rootKey(firstNode), pathKey(baseName))
-  environment.remove('forgotten', pathKey(baseName))
+  forgetTombstone(environment, record)
   return 'added'
+}
+
+/** That of another tree stays: a mount that has not yet seen it go learns from it that the name changed hands. */
+function forgetTombstone(environment: Environment, { baseName, firstNode }: PathRecord): void {
+  const key = pathKey(baseName)
+  const payload = environment.get('forgotten', key)
+  const tombstone = payload && decodeTombstone(payload)
+  if (tombstone === undefined || tombstone.firstNode === firstNode) environment.remove('forgotten', key)
 }
 
 /** The first accepted record wins. */

@@ -134,6 +134,11 @@ export class Environment {
     return rows
   }
 
+  /** Number of rows. */
+  count(database: DatabaseName): number {
+    return this.#databases[database].getStats().entryCount
+  }
+
   keys(database: DatabaseName, query: RangeQuery): Buffer[] {
     const options = { ...query, ...this.#readOptions(), values: false }
     return [...(this.#databases[database].getRange(options) as unknown as Iterable<Buffer>)]

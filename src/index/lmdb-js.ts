@@ -11,6 +11,7 @@ export interface BinaryDatabase {
   getBinaryFast(key: Buffer, options?: ReadOptions): Buffer | undefined
   put(key: Buffer, value: Buffer): unknown
   remove(key: Buffer): unknown
+  getStats(): { entryCount: number }
   getRange(options: RangeQuery & ReadOptions & { values?: boolean }): Iterable<{ key: Buffer; value: Buffer }>
 }
 

@@ -21,8 +21,18 @@ import {
 import { Lru } from './lru.ts'
 import { DirectoryPage, decodeNode, PageIndex } from './nodes.ts'
 import { decodeRecord } from './record.ts'
-import { decodeExpiry, decodeLocation, decodeNumber, decodeOwner } from './rows.ts'
-import type { IndexReader, LeafSlice, NodeEntry, NodeId, NodeRecord, PackOwner, PathRecord, Pin } from './types.ts'
+import { decodeExpiry, decodeLocation, decodeNumber, decodeOwner, decodeTombstone } from './rows.ts'
+import {
+  COUNTERS,
+  type IndexReader,
+  type LeafSlice,
+  type NodeEntry,
+  type NodeId,
+  type NodeRecord,
+  type PackOwner,
+  type PathRecord,
+  type Pin,
+} from './types.ts'
 
 /** Numbers of rows that are kept; a page is at most 16 KiB, so that a thread keeps less than 6 MiB. */
 const CACHED_PAGES = 256
@@ -273,6 +283,21 @@ export abstract class LmdbReader implements IndexReader {
     if (key.length === 0 || key.length > 128) return undefined
     const payload = this.environment.get('blocks', key)
     return payload && this.#decoded('blocks', key, decodeLocation(payload))
+  }
+
+  *forgotten(): Generator<{ baseName: string; firstNode: NodeId }> {
+    for (const { key, value } of this.#scan('forgotten', Buffer.of(0))) {
+      const { firstNode } = this.#decoded('forgotten', key, decodeTombstone(value))
+      yield { baseName: key.toString('latin1'), firstNode }
+    }
+  }
+
+  nextNode(): NodeId {
+    return (this.meta('epoch') * COUNTERS + this.meta('nodes')) as NodeId
+  }
+
+  pathCount(): number {
+    return this.environment.count('paths')
   }
 
   generation(): number {

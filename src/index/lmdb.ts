@@ -19,14 +19,21 @@ import {
   encodeOwner,
   encodeTombstone,
 } from './rows.ts'
-import type { NodeId, NodeRun, PackOwner, PathCommit, PathRecord, Pin, StoreIndex } from './types.ts'
+import {
+  COUNTERS,
+  type NodeId,
+  type NodeRun,
+  type PackOwner,
+  type PathCommit,
+  type PathRecord,
+  type Pin,
+  type StoreIndex,
+} from './types.ts'
 
 /** Version of everything in the index: databases, keys and values. */
 const SCHEMA = 1
 
 const EPOCHS = 2 ** 20
-/** Node ids of one epoch. */
-const COUNTERS = 2 ** 33
 /** Smaller ones are left for what the filesystem itself needs. */
 const FIRST_COUNTER = 16
 

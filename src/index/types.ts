@@ -11,6 +11,9 @@ export type NodeId = number & { readonly brand: 'NodeId' }
 
 export const ROOT_NODE = 1 as NodeId
 
+/** Node ids of one epoch. */
+export const COUNTERS = 2 ** 33
+
 /** Why a path may appear in the mount; evidence only ever raises it, in this order. */
 export const trustLevels = ['unsigned', 'upload', 'binding', 'nar', 'local', 'content'] as const
 export type Trust = (typeof trustLevels)[number]
@@ -88,6 +91,11 @@ export interface IndexReader extends BlockLocations {
   entries(directory: NodeId, from: number): Iterable<NodeEntry>
   /** The slices of the file's leaves that cover [offset, offset + length), in order; fewer where the file ends. */
   leaves(file: CidBytes, fileSize: number, offset: number, length: number): LeafSlice[]
+  /** Paths that were forgotten or replaced, with the first node ids that they had: one for each base name. */
+  forgotten(): Iterable<{ baseName: string; firstNode: NodeId }>
+  /** The id that the next new node gets. It rises for ever, unless somebody puts an older index in place. */
+  nextNode(): NodeId
+  pathCount(): number
   /** Changes with every commit that adds or removes a path. Sees other processes' commits after {@link refresh}. */
   generation(): number
   /** Lets the next read see what other processes have committed. */

@@ -382,6 +382,30 @@ export function indexSuite(name: string, open: (t: TestContext) => StoreIndex): 
     addPath(index, baseNameOf(2), file(1), { pin: { name: 'again', expires: undefined } })
     assert.deepEqual([...index.pins(baseNameOf(2))], [{ baseName: baseNameOf(2), name: 'again', expires: undefined }])
   })
+
+  test(`${name}: says which names have gone or changed hands, for who keeps them`, t => {
+    const index = open(t)
+    const name1 = baseNameOf(1)
+    const names = () =>
+      [...index.forgotten()].filter(({ baseName, firstNode }) => index.path(baseName)?.firstNode !== firstNode)
+    const first = addPath(index, name1, directory({ a: file(3) }), {
+      record: { narHash: sha256(Buffer.from('a')) },
+    }).record
+    assert.equal(index.pathCount(), 1)
+    const next = index.nextNode()
+    assert.deepEqual(names(), [])
+    index.forget(name1)
+    assert.deepEqual(names(), [{ baseName: name1, firstNode: first.firstNode }])
+    assert.equal(index.pathCount(), 0)
+    // The same tree has the same ids, so whoever kept it has kept nothing wrong.
+    addPath(index, name1, directory({ a: file(3) }), { record: { narHash: sha256(Buffer.from('a')) } })
+    assert.deepEqual(names(), [])
+    assert.equal(index.nextNode(), next)
+    index.forget(name1)
+    addPath(index, name1, directory({ b: file(4) }), { record: { narHash: sha256(Buffer.from('b')) } })
+    assert.deepEqual(names(), [{ baseName: name1, firstNode: first.firstNode }])
+    assert.ok(index.nextNode() > next)
+  })
 }
 
 function runOf(index: StoreIndex, tree: Tree) {
