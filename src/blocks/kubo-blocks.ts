@@ -17,6 +17,8 @@ export class KuboBlocks implements BlockReader {
   readonly #memory = new Map<string, Buffer>()
   #memoryBytes = 0
   readonly #inFlight = new Map<string, Promise<void>>()
+  /** What the node was asked for, and gave. */
+  readonly fetched = { blocks: 0, bytes: 0 }
 
   constructor(node: KuboNode) {
     this.#node = node
@@ -37,6 +39,8 @@ export class KuboBlocks implements BlockReader {
   }
 
   #keep(key: string, bytes: Buffer): void {
+    this.fetched.blocks++
+    this.fetched.bytes += bytes.length
     if (!this.#memory.has(key)) this.#memoryBytes += bytes.length
     this.#memory.set(key, bytes)
     for (const [oldest, { length }] of this.#memory) {

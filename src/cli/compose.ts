@@ -31,6 +31,8 @@ export interface Store {
   blockPins: BlockPins | undefined
   /** True where the block store has the block without asking anybody else. */
   hasBlock(cid: CidBytes): Promise<boolean>
+  /** What was fetched because it was not here, by where it came from. */
+  fetched(): Record<string, { blocks: number; bytes: number }>
   /** Throws BlockStoreError where the block store does not answer. */
   checkBlocks(): Promise<void>
   ingest(options: { pin: boolean }): Ingest
@@ -44,6 +46,7 @@ interface BlockBackend {
   pins: BlockPins | undefined
   has(cid: CidBytes): Promise<boolean>
   isWhole(reader: StoreReader, record: PathRecord): boolean
+  fetched(): Record<string, { blocks: number; bytes: number }>
   check(): Promise<void>
   staging(): BlockStaging
   close(): void
@@ -70,6 +73,7 @@ export function openStore(config: Config, { readOnly = false } = {}): Store {
     log: stderrLogger(config.verbose),
     blockPins: backend.pins,
     hasBlock: backend.has,
+    fetched: backend.fetched,
     checkBlocks: backend.check,
     ingest: ({ pin }) =>
       new Ingest({
@@ -132,6 +136,7 @@ function packBackend(state: StateFolder, index: LmdbIndex): BlockBackend {
     pins: undefined,
     has: async cid => known(readCid(cid)?.multihash ?? cid),
     isWhole: (reader, record) => isWhole(reader, record, cid => known(readCid(cid)?.multihash ?? cid)),
+    fetched: () => ({}),
     check: async () => {},
     staging: () =>
       new PackStaging(state.packs, { epoch: index.epoch, allocate: () => index.allocatePack(currentOwner()), known }),
@@ -149,6 +154,7 @@ function kuboBackend(state: StateFolder, { deadline }: Config): BlockBackend {
     has: cid => node.has(cid),
     // Its pins answer for that.
     isWhole: () => true,
+    fetched: () => ({ [state.blocks]: { ...blocks.fetched } }),
     check: () => node.check(),
     staging: () => new KuboStaging(node),
     close: () => {},

@@ -1,10 +1,9 @@
+import { OPCODES } from './protocol/constants.ts'
+
 /**
  * Counters of a server, in memory that its threads share: one row of doubles for each thread, which that thread alone
  * writes, so that counting costs an addition. Sums may lag behind by what is being written right now.
  */
-
-/** Opcodes of FUSE are below this (linux/fuse.h: the highest is 52; CUSE_INIT, 4096, is never sent to us). */
-const OPCODES = 64
 
 /** Places of a row; below them are the numbers of requests by opcode. */
 export const counter = {
@@ -19,6 +18,9 @@ export const counter = {
   /** Bytes fetched because they were missing, and in how many blocks. */
   bytesFetched: OPCODES + 4,
   blocksFetched: OPCODES + 5,
+  /** 1 while the thread is at a request, and how many it has taken: one that stays at the same one is stuck. */
+  busy: OPCODES + 6,
+  taken: OPCODES + 7,
 } as const
 
 const ROW = OPCODES + 8

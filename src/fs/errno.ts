@@ -8,5 +8,9 @@ export const errno = {
   EISDIR: 21,
   EINVAL: 22,
   EROFS: 30,
+  ERANGE: 34,
+  ENAMETOOLONG: 36,
   ENOSYS: 38,
+  ENODATA: 61,
+  EPROTO: 71,
 } as const

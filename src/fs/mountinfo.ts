@@ -3,6 +3,8 @@ import { readFileSync, realpathSync } from 'node:fs'
 /** One line of /proc/self/mountinfo, proc_pid_mountinfo(5). */
 export interface Mount {
   id: number
+  /** `major:minor`, as stat shows it in st_dev: what the kernel tells filesystems apart by. */
+  device: string
   mountpoint: string
   /** `fuse.nix-ipfs-mount` for ours. */
   type: string
@@ -27,11 +29,12 @@ export function parseMountinfo(text: string): Mount[] {
   const mounts: Mount[] = []
   for (const line of text.split('\n')) {
     const [left, right] = line.split(' - ')
-    const [id, , , , mountpoint] = (left ?? '').split(' ')
+    const [id, , device, , mountpoint] = (left ?? '').split(' ')
     const [type, source, options] = (right ?? '').split(' ')
     if (mountpoint === undefined || type === undefined) continue
     mounts.push({
       id: Number(id),
+      device: device!,
       mountpoint: unescapeField(mountpoint),
       type,
       source: unescapeField(source ?? ''),
@@ -77,6 +80,17 @@ function resolved(path: string): string {
   } catch {
     return path
   }
+}
+
+/** Mount points of overlays that have the mount at this path, or a folder in it, among their lower layers. */
+export function overlaysAbove(mountpoint: string, mounts: readonly Mount[] = readMounts()): string[] {
+  const shows = (lower: string) => {
+    const folder = resolved(lower)
+    return !lower.startsWith('/') || folder === mountpoint || folder.startsWith(`${mountpoint}/`)
+  }
+  return mounts
+    .filter(({ type, superOptions }) => type === 'overlay' && superOptions.flatMap(lowerFolders).some(shows))
+    .map(overlay => overlay.mountpoint)
 }
 
 /** The mount of ours whose files a path shows: the one it lies on, or one that is a lower layer of its overlay. */

@@ -1,3 +1,9 @@
+/** Something that went wrong, and when (ISO 8601). */
+export interface RecentError {
+  time: string
+  message: string
+}
+
 /** The server's part of what `status` shows. */
 export interface ServerStatus {
   pid: number
@@ -16,9 +22,11 @@ export interface ServerStatus {
   bytesRead: number
   /** By source, such as `kubo:http://127.0.0.1:5001`: what was fetched because it was missing. */
   fetched: Record<string, { blocks: number; bytes: number }>
+  /** Requests that were answered with EIO because something failed, and those that made no sense. */
   failures: number
+  malformed: number
   /** The last failures, the newest last, at most 10. */
-  lastErrors: { time: string; message: string }[]
+  lastErrors: RecentError[]
   /** Paths that the index knows. */
   paths: number
 }
@@ -38,4 +46,21 @@ export interface MountStatus extends ServerStatus {
   upgrades: number
   /** A standby server is ready to take over. */
   standby: boolean
+}
+
+/** The failures that are shown: few, and the newest. */
+const KEPT_ERRORS = 10
+
+export class RecentErrors {
+  readonly #errors: RecentError[] = []
+
+  add(message: string): void {
+    if (this.#errors.length === KEPT_ERRORS) this.#errors.shift()
+    this.#errors.push({ time: new Date().toISOString(), message })
+  }
+
+  /** The newest last. */
+  list(): RecentError[] {
+    return [...this.#errors]
+  }
 }

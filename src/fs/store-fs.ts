@@ -1,5 +1,6 @@
 import { statfsSync } from 'node:fs'
 import { bytesToText } from '../bytes.ts'
+import { cidText } from '../cid.ts'
 import { type NodeEntry, type NodeId, ROOT_NODE } from '../index/types.ts'
 import { fullPath, isBaseName } from '../nix/store-path.ts'
 import type { Miss, StoreReader } from '../store/reader.ts'
@@ -76,6 +77,11 @@ export class StoreFs implements ReadOnlyFs {
     return node?.kind === 'file' ? this.#store.read(node, offset, length, target, at) : undefined
   }
 
+  cid(id: NodeId): string | undefined {
+    const node = id === ROOT_NODE || id === LINKS_NODE ? undefined : this.#store.index.node(id)
+    return node === undefined || node.kind === 'symlink' ? undefined : cidText(node.cid)
+  }
+
   usage(): FsUsage {
     const { bsize, blocks, bfree, bavail } = statfsSync(this.#folder)
     return { blockSize: bsize, blocks, free: bfree, available: bavail }
@@ -84,7 +90,21 @@ export class StoreFs implements ReadOnlyFs {
   describe(id: NodeId): string {
     if (id === ROOT_NODE) return 'the mount'
     const record = this.#store.index.pathOfNode(id)
-    return record === undefined ? `node ${id}` : `node ${id} in ${fullPath(record.baseName)}`
+    if (record === undefined) return `node ${id}`
+    let path = fullPath(record.baseName)
+    let at = this.#store.rootEntry(record)
+    // Ids are given in the order of a walk: a node lies in the last entry whose id does not exceed its own.
+    while (at.id !== id && at.kind === 'directory') {
+      let holding: NodeEntry | undefined
+      for (const entry of this.#store.index.entries(at.id, 0)) {
+        if (entry.id > id) break
+        holding = entry
+      }
+      if (holding === undefined) break
+      at = holding
+      path += `/${bytesToText(at.name)}`
+    }
+    return path
   }
 }
 

@@ -31,15 +31,24 @@ export interface ReadOnlyFs {
   list(directory: NodeId, cookie: number): Iterable<ListedEntry> | undefined
   /** Reads up to `length` bytes, fewer only at the file's end; undefined where the node is no file. */
   read(id: NodeId, offset: number, length: number, target: Buffer, at: number): number | Miss | undefined
+  /** The CID of a file or folder as text; undefined for what has none of its own. */
+  cid(id: NodeId): string | undefined
   usage(): FsUsage
   /** Where a node lies, for messages. */
   describe(id: NodeId): string
 }
 
+/** Why a mount has ended that nobody asked to end. */
+export interface Ending {
+  why: string
+  /** Something went wrong; otherwise somebody has unmounted it. */
+  failed: boolean
+}
+
 /** A running mount. */
 export interface MountedFs {
   /** Resolves when the mount has ended, with the reason if it was not {@link unmount}. */
-  readonly ended: Promise<string | undefined>
+  readonly ended: Promise<Ending | undefined>
   /** Paths were added or removed by some process: makes the kernel see it. */
   pathsChanged(): void
   /** Ends the mount, also where it is busy. */

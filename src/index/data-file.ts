@@ -2,6 +2,9 @@ import { accessSync, closeSync, constants, fstatSync, mkdirSync, openSync, readS
 import { join } from 'node:path'
 import { DamagedError, StateError, systemCode } from '../errors.ts'
 
+/** In an environment's folder, LMDB's own name. */
+export const DATA_FILE = 'data.mdb'
+
 /**
  * LMDB's data file begins with two meta pages; the fields that matter here, in the build that lmdb-js brings
  * (little-endian, MDB_page and MDB_meta of mdb.c):
@@ -34,7 +37,7 @@ const PAUSE = 10
  * @throws StateError where it cannot be used, with the system error as its cause; DamagedError
  */
 export function checkDataFile(folder: string, readOnly: boolean): void {
-  const path = join(folder, 'data.mdb')
+  const path = join(folder, DATA_FILE)
   try {
     if (!readOnly) {
       mkdirSync(folder, { recursive: true })

@@ -1,9 +1,9 @@
-import { existsSync, statfsSync } from 'node:fs'
+import { existsSync, type Stats, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { asBuffer } from '../bytes.ts'
 import { DamagedError, NixIpfsError, StateError } from '../errors.ts'
 import { sealInPlace, TRAILER_BYTES, unseal } from './checksum.ts'
-import { checkDataFile } from './data-file.ts'
+import { checkDataFile, DATA_FILE } from './data-file.ts'
 import type { DatabaseName } from './keys.ts'
 import { noSpace, stateErrorOf } from './lmdb-errors.ts'
 import {
@@ -60,6 +60,8 @@ export class Environment {
   readonly #snapshot: ReadTransaction
   readonly #snapshotOptions: ReadOptions
   readonly #onRenewal: () => void
+  /** The data file that was opened. */
+  readonly #file: Stats
   #live = false
   #releasing = false
   #writing = false
@@ -80,6 +82,7 @@ export class Environment {
     this.#root = root
     this.#databases = databases
     this.#onRenewal = onRenewal
+    this.#file = statSync(join(folder, DATA_FILE))
     this.#snapshot = readTransaction(root)
     this.#snapshotOptions = { transaction: this.#snapshot }
     resetTxn(this.#snapshot.address)
@@ -98,8 +101,7 @@ export class Environment {
     try {
       checkDataFile(folder, readOnly)
       // LMDB's lock file is a map: where the disk has no room for it, the process ends with a signal.
-      if (!readOnly && !existsSync(join(folder, 'data.mdb')) && freeBytes(folder) < OVERHEAD_BYTES)
-        throw noSpace(folder)
+      if (!readOnly && !existsSync(join(folder, DATA_FILE)) && freeBytes(folder) < OVERHEAD_BYTES) throw noSpace(folder)
       const root = openRoot(folder, readOnly)
       try {
         root.readerCheck()
@@ -132,6 +134,12 @@ export class Environment {
       rows.push({ key, value: this.#unseal(database, key, value) })
     }
     return rows
+  }
+
+  /** True where the data file is gone, or another has taken its place. */
+  isReplaced(): boolean {
+    const now = statSync(join(this.folder, DATA_FILE), { throwIfNoEntry: false })
+    return now?.ino !== this.#file.ino || now.dev !== this.#file.dev
   }
 
   /** Number of rows. */

@@ -300,6 +300,10 @@ export abstract class LmdbReader implements IndexReader {
     return this.environment.count('paths')
   }
 
+  isReplaced(): boolean {
+    return this.environment.isReplaced()
+  }
+
   generation(): number {
     return this.meta('generation')
   }

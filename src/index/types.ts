@@ -96,6 +96,8 @@ export interface IndexReader extends BlockLocations {
   /** The id that the next new node gets. It rises for ever, unless somebody puts an older index in place. */
   nextNode(): NodeId
   pathCount(): number
+  /** True where another file lies in the place of the one that is open: somebody has put another index there. */
+  isReplaced(): boolean
   /** Changes with every commit that adds or removes a path. Sees other processes' commits after {@link refresh}. */
   generation(): number
   /** Lets the next read see what other processes have committed. */

@@ -5,15 +5,17 @@ import { DamagedError, MissingBlockError, UnknownPathError } from '../errors.ts'
 import type { IndexReader, NodeEntry, NodeId, NodeRecord, PathRecord } from '../index/types.ts'
 import { fullPath, isHashPart, parseStorePath } from '../nix/store-path.ts'
 
-/** What a synchronous read needs and is not here: the block to fetch before it is tried again. */
+export type FileNode = Extract<NodeRecord, { kind: 'file' }>
+
+/** What a synchronous read needs and is not here: the block to fetch before it is tried again, and whose it is. */
 export class Miss {
   readonly cid: CidBytes
-  constructor(cid: CidBytes) {
+  readonly file: FileNode | undefined
+  constructor(cid: CidBytes, file?: FileNode) {
     this.cid = cid
+    this.file = file
   }
 }
-
-type FileNode = Extract<NodeRecord, { kind: 'file' }>
 
 /** Reads what the store holds: paths, nodes below them, bytes of files. */
 export class StoreReader {
@@ -69,12 +71,18 @@ export class StoreReader {
     let done = 0
     for (const slice of this.index.leaves(file.cid, file.size, offset, wanted)) {
       if (slice.offset !== offset + done) break
-      if (!this.#readBlock(slice.cid, slice.start, slice.length, target, at + done)) return new Miss(slice.cid)
+      if (!this.#readBlock(slice.cid, slice.start, slice.length, target, at + done)) return new Miss(slice.cid, file)
       done += slice.length
     }
     if (done !== wanted)
       throw new DamagedError(`file ${cidText(file.cid)}: its leaf table ends at ${offset + done} of ${file.size} bytes`)
     return done
+  }
+
+  /** True where a read finds the block without fetching it. */
+  hasBlock(cid: CidBytes): boolean {
+    const parts = readCid(cid)
+    return parts?.multihashCode === multihashCode.identity || this.blocks.has(parts?.multihash ?? cid)
   }
 
   #readBlock(cid: CidBytes, start: number, length: number, target: Buffer, at: number): boolean {

@@ -3,5 +3,11 @@ import type { MountDriver } from '../suites/mount.ts'
 export const libfuse: MountDriver = {
   name: 'libfuse',
   args: ['--driver', 'libfuse'],
-  capabilities: { nonUtf8Names: false },
+  capabilities: { nonUtf8Names: false, handsOver: false },
+}
+
+export const kernel: MountDriver = {
+  name: 'kernel',
+  args: ['--driver', 'kernel'],
+  capabilities: { nonUtf8Names: true, handsOver: true },
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { isOurs, mountAt, mountHolding, ourMountBelow, parseMountinfo } from '../../src/fs/mountinfo.ts'
+import { isOurs, mountAt, mountHolding, ourMountBelow, overlaysAbove, parseMountinfo } from '../../src/fs/mountinfo.ts'
 
 // As Linux 6.18 writes them; proc_pid_mountinfo(5). The optional fields before the dash are none, one or two. In
 // lowerdir= a colon or backslash of a folder's name has a backslash before it, in lowerdir+= it has not.
@@ -24,6 +24,7 @@ test('mountinfo: fields, with and without optional ones, escapes and bytes undon
   )
   assert.deepEqual(mounts[1], {
     id: 30,
+    device: '0:25',
     mountpoint: '/tmp',
     type: 'tmpfs',
     source: 'tmp fs',
@@ -63,4 +64,11 @@ test('mountinfo: our mount shows through an overlay above it', () => {
   assert.equal(ourMountBelow('/tmp/x', mounts), undefined)
   // Covered by another file system.
   assert.equal(ourMountBelow('/tmp/caf\u00e9/x', mounts), undefined)
+})
+
+test('mountinfo: overlays above a mount, by its path, a folder in it, or a name that nobody can resolve', () => {
+  assert.deepEqual(overlaysAbove(ours, mounts), ['/nix/store', '/over/new'])
+  assert.deepEqual(overlaysAbove('/srv/other', mounts), ['/over/plain', '/over/new'])
+  assert.deepEqual(overlaysAbove('/srv', mounts), ['/over/plain', '/over/new'])
+  assert.deepEqual(overlaysAbove('/tmp/caf\u00e9', mounts), [])
 })

@@ -17,7 +17,7 @@ export function changeTests(shared: Shared): void {
     assert.equal(await statOf(path), undefined)
     await add(folder)
     await until(`${path} appears`, async () => (await statOf(path)) !== undefined)
-    assert.ok((await listRoot()).includes(basename(path)))
+    await until('it is listed', async () => (await listRoot()).includes(basename(path)))
     assert.equal(`${await output('diff', ['-r', folder, path])}`, '')
   })
 
@@ -31,7 +31,7 @@ export function changeTests(shared: Shared): void {
 
     await forget(path)
     await until(`${path} vanishes`, async () => !(await appears()))
-    assert.ok(!(await listRoot()).includes(basename(path)))
+    await until('it is no longer listed', async () => !(await listRoot()).includes(basename(path)))
     for (const name of ['file', 'folder', 'folder/inside']) assert.equal(await statOf(`${path}/${name}`), undefined)
 
     await add(folder)

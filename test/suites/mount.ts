@@ -20,6 +20,8 @@ export interface MountDriver {
   capabilities: {
     /** Opens names, and reads link targets, that are not UTF-8. */
     nonUtf8Names: boolean
+    /** SIGHUP and a killed server make another take over; otherwise they end the mount, or leave it dead. */
+    handsOver: boolean
   }
 }
 

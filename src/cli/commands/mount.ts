@@ -1,16 +1,14 @@
 import { existsSync, rmdirSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { resolve } from 'node:path'
 import type { CommandModule } from 'yargs'
-import { MissingToolError, UsageError } from '../../errors.ts'
+import { UsageError } from '../../errors.ts'
 import { mountAt } from '../../fs/mountinfo.ts'
 import { prepareMountpoint } from '../../fs/mountpoint.ts'
-import { StoreFs } from '../../fs/store-fs.ts'
-import type { MountedFs } from '../../fs/types.ts'
+import type { Ending } from '../../fs/types.ts'
 import { configOf } from '../arguments.ts'
-import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
+import { mountByDriver, type RunningMount, type StopRequest } from '../mount.ts'
 import { startMountServer } from '../mount-server.ts'
 import { printLine } from '../output.ts'
 
@@ -18,13 +16,11 @@ interface MountArguments extends GlobalArguments {
   mountpoint: string
   driver: string
   background: boolean
+  xattr: boolean
   lifeline: number | undefined
+  standby: boolean
+  resend: boolean
 }
-
-/** How often the index is asked for other processes' commits. */
-const POLL_INTERVAL_MS = 100
-
-const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
   command: '$0 <mountpoint>',
@@ -36,17 +32,28 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
         demandOption: true,
         describe: 'Folder with a slash in it; made where it is missing',
       })
-      .option('driver', { choices: ['auto', 'libfuse'], default: 'auto', describe: 'How FUSE is spoken' })
+      .option('driver', {
+        choices: ['auto', 'kernel', 'libfuse'],
+        default: 'auto',
+        describe: 'How FUSE is spoken: by our own code, as root, or through libfuse; auto is the best that is possible',
+      })
       .option('background', {
         type: 'boolean',
         default: false,
         describe: 'Return when it answers; its messages go to mount.log in the state folder',
+      })
+      .option('xattr', {
+        type: 'boolean',
+        default: false,
+        describe: 'Show the CID of each file and folder as extended attribute ipfs.cid (kernel driver)',
       })
       .option('lifeline', {
         type: 'number',
         hidden: true,
         describe: 'Descriptor of a pipe; the mount ends when it closes',
       })
+      .option('standby', { type: 'boolean', default: true, hidden: true, describe: 'A second server is kept ready' })
+      .option('resend', { type: 'boolean', default: true, hidden: true, describe: 'As Linux 6.9 and newer can' })
       .example('$0 /nix/store-ipfs', 'mount there, until Ctrl-C')
       .example('$0 ./store --state ./state --background', 'without root: any folder of yours'),
   handler: async argv => {
@@ -61,29 +68,15 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
       printLine((await startMountServer(config, words, { bound: false })).line)
       return
     }
-    const { mountLibfuse } = await loadLibfuse()
     const mountpoint = await prepareMountpoint(resolve(argv.mountpoint))
-    const store = openStore(config, { readOnly: true })
-    const stop = stopSignal(argv.lifeline)
-    // Listings need the index only, so a block store that is away keeps nobody from mounting.
-    await store.checkBlocks().catch((error: Error) => store.log.warn(error.message))
-    const { reader, log } = store
-    const fs = new StoreFs(reader, store.state.folder)
-    const mounted = await mountLibfuse({ fs, mountpoint, log, fetch: cid => reader.fetch(cid) })
-    unmountOnCrash(mounted, store)
-    // From a thread of the pool: this one must answer meanwhile.
-    await stat(mountpoint)
-    printLine(`mounted ${mountpoint}`)
-    const poll = followCommits(store, mounted)
-    // Where unmounting fails the end of this process is what ends the mount, and nobody is left hanging.
-    const failed = (error: Error) => {
-      store.log.warn(error.message)
-      process.exitCode = 1
+    const { driver, xattr, standby, resend } = argv
+    const stop = stopRequest(argv.lifeline)
+    const mount = await mountByDriver({ config, mountpoint, driver, xattr, standby, noResend: !resend, stop })
+    if (mount !== undefined) {
+      printLine(`mounted ${mountpoint}`)
+      stop.onHangup = () => mount.hangup()
+      process.exitCode = await untilEnded(mount, stop.asked, mountpoint)
     }
-    const reason = await Promise.race([stop.then(() => mounted.unmount()).catch(failed), mounted.ended])
-    if (reason !== undefined) store.log.info(`${mountpoint}: ${reason}`)
-    clearInterval(poll)
-    await store.close()
     // Made for this mount alone, by a process that may be gone.
     if (argv.lifeline !== undefined && mountAt(mountpoint) === undefined && existsSync(mountpoint))
       rmdirSync(mountpoint)
@@ -92,50 +85,24 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
   },
 }
 
-async function loadLibfuse(): Promise<typeof import('../../fs/libfuse/driver.ts')> {
-  try {
-    return await import('../../fs/libfuse/driver.ts')
-  } catch (cause) {
-    const message = (cause as Error).message
-    if (message.includes('libfuse.so.2'))
-      throw new MissingToolError('libfuse.so.2 is missing; install the package libfuse2', { cause })
-    throw new MissingToolError(
-      `the libfuse driver cannot be loaded (${message.split('\n')[0]}); run npm ci on linux-x64`,
-      { cause },
-    )
-  }
+/** The exit status. Where unmounting fails the end of this process ends the mount, and nobody is left hanging. */
+async function untilEnded(mount: RunningMount, stop: Promise<void>, mountpoint: string): Promise<number> {
+  const failed = (error: Error): Ending => ({ why: error.message, failed: true })
+  const ending = await Promise.race([stop.then(() => mount.unmount()).then(() => undefined, failed), mount.ended])
+  if (ending !== undefined) mount.log.warn(`${mountpoint}: ${ending.why}`)
+  await mount.close()
+  return ending?.failed ? 1 : 0
 }
 
-/** Resolves when the mount shall end: at a signal, or when whoever holds the other end of the lifeline is gone. */
-function stopSignal(lifeline: number | undefined): Promise<void> {
-  return new Promise(resolve => {
-    for (const signal of STOP_SIGNALS) process.on(signal, () => resolve())
-    if (lifeline !== undefined)
-      new Socket({ fd: lifeline })
-        .on('close', () => resolve())
-        .on('error', () => resolve())
-        .resume()
+/** Asked for by a signal, by {@link StopRequest.now}, or when the other end of the lifeline is gone. */
+function stopRequest(lifeline: number | undefined): StopRequest {
+  let now!: () => void
+  const asked = new Promise<void>(resolve => {
+    now = resolve
   })
-}
-
-/** A mount whose server is gone hangs everybody who touches it, so whatever happens it goes first. */
-function unmountOnCrash(mounted: MountedFs, store: Store): void {
-  const crash = (error: unknown) => {
-    store.log.warn(`unexpected: ${error instanceof Error ? error.stack : error}`)
-    mounted.unmount().finally(() => process.exit(1))
-  }
-  process.on('uncaughtException', crash)
-  process.on('unhandledRejection', crash)
-}
-
-/** Tells the mount when another process has added or removed paths. */
-function followCommits({ index }: Store, mounted: MountedFs): NodeJS.Timeout {
-  let seen = index.generation()
-  return setInterval(() => {
-    index.refresh()
-    const now = index.generation()
-    if (now === seen) return
-    seen = now
-    mounted.pathsChanged()
-  }, POLL_INTERVAL_MS)
+  const request = { asked, now, onHangup: now }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, now)
+  process.on('SIGHUP', () => request.onHangup())
+  if (lifeline !== undefined) new Socket({ fd: lifeline }).on('close', now).on('error', now).resume()
+  return request
 }

@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module'
 import type { Answer, FuseStat, Operations } from 'fuse-native'
-import type { FetchBlock } from '../../blocks/types.ts'
 import { asBuffer } from '../../bytes.ts'
 import { MountError } from '../../errors.ts'
 import type { NodeEntry } from '../../index/types.ts'
@@ -10,7 +9,8 @@ import { blocksOf, IO_BYTES, modeOf, NIX_TIME } from '../attributes.ts'
 import { errno } from '../errno.ts'
 import { FUSE_SUBTYPE, mountAt } from '../mountinfo.ts'
 import { lazyUnmount } from '../mountpoint.ts'
-import type { Attributes, MountedFs, ReadOnlyFs } from '../types.ts'
+import { RecentErrors, type ServerStatus } from '../status.ts'
+import type { Attributes, Ending, MountedFs, ReadOnlyFs } from '../types.ts'
 import { fuseDescriptors, invalidateRootEntry } from './invalidate.ts'
 import { PathWalk } from './path-walk.ts'
 
@@ -27,8 +27,8 @@ export interface LibfuseOptions {
   /** Absolute. */
   mountpoint: string
   log: Logger
-  /** Brings a missing block here, or throws, which is EIO. */
-  fetch: FetchBlock
+  /** Brings here what a read has missed, or throws, which is EIO. */
+  fetch(miss: Miss): Promise<void>
 }
 
 // No import: where an imported CommonJS module throws, as this one without libfuse.so.2, Node 20 ends with a stack trace
@@ -65,7 +65,7 @@ const mutatingOperations = [
 ] as const
 
 /** Mounts and answers until unmounted. Throws MountError. */
-export async function mountLibfuse(options: LibfuseOptions): Promise<MountedFs> {
+export async function mountLibfuse(options: LibfuseOptions): Promise<LibfuseMount> {
   const { mountpoint } = options
   if (Buffer.byteLength(mountpoint) > MAX_MOUNTPOINT_BYTES) {
     throw new MountError(`${mountpoint}: is longer than ${MAX_MOUNTPOINT_BYTES} bytes; name a shorter mount point`)
@@ -93,13 +93,19 @@ export async function mountLibfuse(options: LibfuseOptions): Promise<MountedFs> 
   return new LibfuseMount(options, operations, descriptor)
 }
 
-class LibfuseMount implements MountedFs {
-  readonly ended: Promise<string | undefined>
+/** What the operations count. */
+export type LibfuseCounts = Pick<
+  ServerStatus,
+  'requests' | 'messages' | 'misses' | 'inFlight' | 'bytesRead' | 'failures' | 'lastErrors'
+>
+
+export class LibfuseMount implements MountedFs {
+  readonly ended: Promise<Ending | undefined>
   readonly #options: LibfuseOptions
   readonly #operations: LibfuseOperations
   readonly #descriptor: number | undefined
   readonly #watch: NodeJS.Timeout
-  #end!: (reason: string | undefined) => void
+  #end!: (ending: Ending | undefined) => void
 
   constructor(options: LibfuseOptions, operations: LibfuseOperations, descriptor: number | undefined) {
     this.#options = options
@@ -111,7 +117,7 @@ class LibfuseMount implements MountedFs {
     // libfuse does not tell when somebody else unmounts.
     const id = mountAt(options.mountpoint)?.id
     this.#watch = setInterval(() => {
-      if (mountAt(options.mountpoint)?.id !== id) this.#finish('it was unmounted from outside')
+      if (mountAt(options.mountpoint)?.id !== id) this.#finish({ why: 'it was unmounted from outside', failed: false })
     }, WATCH_INTERVAL_MS)
   }
 
@@ -127,15 +133,19 @@ class LibfuseMount implements MountedFs {
     }
   }
 
+  counts(): LibfuseCounts {
+    return this.#operations.counts()
+  }
+
   async unmount(): Promise<void> {
     clearInterval(this.#watch)
     await lazyUnmount(this.#options.mountpoint)
     this.#finish(undefined)
   }
 
-  #finish(reason: string | undefined): void {
+  #finish(ending: Ending | undefined): void {
     clearInterval(this.#watch)
-    this.#end(reason)
+    this.#end(ending)
   }
 }
 
@@ -143,10 +153,17 @@ class LibfuseMount implements MountedFs {
 class LibfuseOperations {
   readonly #fs: ReadOnlyFs
   readonly #log: Logger
-  readonly #fetch: FetchBlock
+  readonly #fetch: (miss: Miss) => Promise<void>
   readonly #walk: PathWalk
   /** Names at the root that the kernel may have kept, with their node ids. */
   readonly #rootNames = new Map<string, number>()
+  /** By libfuse's names of the operations. */
+  readonly #requests: Record<string, number> = {}
+  readonly #errors = new RecentErrors()
+  #misses = 0
+  #inFlight = 0
+  #bytesRead = 0
+  #failures = 0
 
   constructor({ fs, log, fetch }: LibfuseOptions) {
     this.#fs = fs
@@ -157,7 +174,7 @@ class LibfuseOperations {
 
   table(): Operations {
     const refuse = (...args: unknown[]) => (args.at(-1) as Answer)(-errno.EROFS)
-    return {
+    return this.#counted({
       ...Object.fromEntries(mutatingOperations.map(name => [name, refuse])),
       getattr: (path, answer) => this.#withNode(path, answer, node => answer(0, statOf(node))),
       fgetattr: (path, _fd, answer) => this.#withNode(path, answer, node => answer(0, statOf(node))),
@@ -167,6 +184,29 @@ class LibfuseOperations {
       read: (path, _fd, buffer, length, position, answer) =>
         this.#withNode(path, answer, node => this.#read(path, node, buffer, length, position, answer)),
       statfs: (_path, answer) => this.#guard('statfs', answer, () => answer(0, this.#statfs())),
+    })
+  }
+
+  #counted(table: Operations): Operations {
+    const count = ([name, operation]: [string, (...args: never[]) => void]) => {
+      const counted = (...args: never[]) => {
+        this.#requests[name] = (this.#requests[name] ?? 0) + 1
+        operation(...args)
+      }
+      return [name, counted]
+    }
+    return Object.fromEntries(Object.entries(table).map(count)) as unknown as Operations
+  }
+
+  counts(): LibfuseCounts {
+    return {
+      requests: { ...this.#requests },
+      messages: Object.values(this.#requests).reduce((sum, count) => sum + count, 0),
+      misses: this.#misses,
+      inFlight: this.#inFlight,
+      bytesRead: this.#bytesRead,
+      failures: this.#failures,
+      lastErrors: this.#errors.list(),
     }
   }
 
@@ -191,7 +231,10 @@ class LibfuseOperations {
   }
 
   #fail(path: string, answer: (result: number) => void, error: unknown): void {
-    this.#log.warn(`${path}: ${error instanceof Error ? error.message : error}`)
+    const message = `${path}: ${error instanceof Error ? error.message : error}`
+    this.#log.warn(message)
+    this.#errors.add(message)
+    this.#failures++
     answer(-errno.EIO)
   }
 
@@ -229,8 +272,14 @@ class LibfuseOperations {
   #read(path: string, node: NodeEntry, buffer: Buffer, length: number, position: number, answer: Answer): void {
     const got = this.#fs.read(node.id, position, length, buffer, 0)
     if (got === undefined) return answer(node.kind === 'file' ? -errno.ENOENT : -errno.EISDIR)
-    if (!(got instanceof Miss)) return answer(got)
-    this.#fetch(got.cid).then(
+    if (!(got instanceof Miss)) {
+      this.#bytesRead += got
+      return answer(got)
+    }
+    this.#misses++
+    this.#inFlight++
+    const fetched = this.#fetch(got).finally(() => this.#inFlight--)
+    fetched.then(
       () => this.#guard(path, answer, () => this.#read(path, node, buffer, length, position, answer)),
       error => this.#fail(path, answer, error),
     )

@@ -1,0 +1,53 @@
+import { Counters } from '../fs/counters.ts'
+import { Dispatcher } from '../fs/protocol/dispatcher.ts'
+import { StoreFs } from '../fs/store-fs.ts'
+import { openStore, type Store } from './compose.ts'
+import type { Config } from './config.ts'
+
+/** First argument of a process that is a server of a mount; its second is a {@link ServerConfig} as JSON. */
+export const SERVER_WORD = 'fuse-server'
+
+/** What a server must know of the command that started it. */
+export interface ServerConfig {
+  config: Config
+  /** Answer extended attributes. */
+  xattr: boolean
+  /** As on a kernel before Linux 6.9. */
+  noResend: boolean
+}
+
+/** What a worker thread is given. */
+export interface WorkerData {
+  server: ServerConfig
+  fd: number
+  /** Of Counters, and the thread's row in them. */
+  counters: SharedArrayBuffer
+  thread: number
+  /** One 32-bit integer; the thread reads the device from when it is not 0. */
+  gate: SharedArrayBuffer
+}
+
+/** The store as one thread of a server has it, and what turns requests to it into replies. */
+export interface ServingThread {
+  store: Store
+  dispatcher: Dispatcher
+  counters: Float64Array
+}
+
+/** Opens the store for a thread. `failed` hears of what is answered with EIO. Throws StateError, DamagedError. */
+export function openServingThread(
+  { config, xattr }: ServerConfig,
+  counters: SharedArrayBuffer,
+  thread: number,
+  failed: (message: string) => void,
+): ServingThread {
+  const store = openStore(config, { readOnly: true })
+  const row = Counters.attach(counters).row(thread)
+  const dispatcher = new Dispatcher({
+    fs: new StoreFs(store.reader, store.state.folder),
+    xattr,
+    counters: row,
+    failed: (what, error) => failed(`${what}: ${error instanceof Error ? error.message : error}`),
+  })
+  return { store, dispatcher, counters: row }
+}

@@ -1,0 +1,88 @@
+import { closeSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { MountError } from '../errors.ts'
+import { runtimePath } from '../fs/control.ts'
+import { mountDevice, setReadAhead } from '../fs/kernel/device.ts'
+import { startReaper } from '../fs/kernel/reaper.ts'
+import { Supervisor } from '../fs/kernel/supervisor.ts'
+import { mountAt, readMounts } from '../fs/mountinfo.ts'
+import { lazyUnmount } from '../fs/mountpoint.ts'
+import { stderrLogger } from '../log.ts'
+import type { Config } from './config.ts'
+import { SERVER_WORD, type ServerConfig } from './fuse-thread.ts'
+import { runtimeFolder } from './runtime.ts'
+
+export interface KernelMountOptions {
+  config: Config
+  mountpoint: string
+  xattr: boolean
+  /** Whether a second server waits, ready to take over. */
+  standby: boolean
+  /** Behave as on a kernel that cannot resend requests. */
+  noResend: boolean
+}
+
+/**
+ * Mounts by the kernel driver, and supervises its servers from this process. Undefined where the end was asked for
+ * before a server answered. Throws MountError.
+ */
+export async function mountKernel(
+  options: KernelMountOptions,
+  stopAsked: Promise<void>,
+): Promise<Supervisor | undefined> {
+  const { config, mountpoint, xattr, standby, noResend } = options
+  if (process.getuid?.() !== 0)
+    throw new MountError(`${mountpoint}: the kernel driver mounts as root alone; use --driver libfuse`)
+  const log = stderrLogger(config.verbose)
+  const server: ServerConfig = { config, xattr, noResend }
+  let dismissReaper = () => {}
+  let mountId: number | undefined
+  const folder = runtimeFolder(process.env)
+  const kept = folder && runtimePath(folder, mountpoint, 'json')
+  const supervisor = new Supervisor({
+    mountpoint,
+    command: [
+      ...['setpriv', '--pdeathsig', 'KILL', '--'],
+      ...[process.execPath, ...process.execArgv, process.argv[1]!, SERVER_WORD, JSON.stringify(server)],
+    ],
+    mount: async () => {
+      const fd = await mountDevice(mountpoint)
+      mountId = mountAt(mountpoint)?.id
+      dismissReaper = startReaper(mountpoint)
+      return fd
+    },
+    unmount: async () => {
+      await lazyUnmount(mountpoint)
+      dismissReaper()
+      if (kept !== undefined) rmSync(kept, { force: true })
+    },
+    isMounted: () => mountId !== undefined && readMounts().some(({ id }) => id === mountId),
+    closeDevice: closeSync,
+    keep: state => keepState(kept, { mountpoint, state: config.state, supervisor: process.pid, ...state }),
+    answers: () => setReadAhead(mountpoint, log),
+    standby,
+    log,
+  })
+  const stopped = stopAsked.then(() => supervisor.unmount()).then(() => undefined)
+  return await Promise.race([supervisor.start().then(() => supervisor), stopped])
+}
+
+/** For who looks after a crash. That it cannot be written keeps nobody from mounting. */
+function keepState(file: string | undefined, state: object): void {
+  if (file === undefined) return
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o755 })
+    writeFileSync(`${file}.new`, `${JSON.stringify(state)}\n`, { mode: 0o600 })
+    renameSync(`${file}.new`, file)
+  } catch {
+    // The supervisor has it in memory.
+  }
+}
+
+/** An upgrade starts what is installed now; as root, only what root alone can have put there. Throws MountError. */
+export function checkUpgradable(): void {
+  for (const file of [process.execPath, process.argv[1]!]) {
+    if (process.getuid?.() === 0 && statSync(file).uid !== 0)
+      throw new MountError(`${file}: is not root's, so it is not started as an upgrade`)
+  }
+}

@@ -1,0 +1,4 @@
+import { mountSuite } from '../suites/mount.ts'
+import { kernel } from './drivers.ts'
+
+mountSuite(kernel)
