@@ -11,8 +11,10 @@ import type { MountedFs } from '../../fs/types.ts'
 import { configOf } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
+import { withIdentity } from '../identity.ts'
 import { startMountServer } from '../mount-server.ts'
 import { printLine } from '../output.ts'
+import { stateIdentity } from '../state-user.ts'
 
 interface MountArguments extends GlobalArguments {
   mountpoint: string
@@ -63,7 +65,11 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     }
     const { mountLibfuse } = await loadLibfuse()
     const mountpoint = await prepareMountpoint(resolve(argv.mountpoint))
-    const store = openStore(config, { readOnly: true })
+    const identity = stateIdentity(config)
+    // Not this process's own rights: fuse-native mounts in it, and only root may unmount that.
+    const store = withIdentity(identity, () => openStore(config, { readOnly: true }))
+    if (identity !== undefined && config.user !== undefined)
+      store.log.warn(`--user ${config.user}: the state is theirs, but the libfuse driver serves it with root's rights`)
     const stop = stopSignal(argv.lifeline)
     // Listings need the index only, so a block store that is away keeps nobody from mounting.
     await store.checkBlocks().catch((error: Error) => store.log.warn(error.message))
