@@ -31,7 +31,7 @@ export async function rerunReadingOthers(
     env: { ...process.env, HOME: identity.home, NIX_IPFS_STATE: config.state },
     stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
   })
-  const takeBack = leaveSignalsTo(child)
+  const takeBack = leaveSignalsTo(child, { passTyped: true })
   const passed = child.stdio[PASSED_FD] as Writable
   // One that ended before it has read everything says why by itself.
   passed.on('error', () => {})

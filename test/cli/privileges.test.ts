@@ -154,7 +154,7 @@ test('who adds files may read all of them, and nothing else', async t => {
   assert.equal(statusOf(pid)!.Uid, '0\t0\t0\t0')
 })
 
-for (const signal of ['SIGTERM', 'SIGHUP', 'SIGKILL'] as const) {
+for (const signal of ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP', 'SIGKILL'] as const) {
   test(`${signal} ends an add as it would end one of a single process`, async t => {
     const { child, worker, exit } = await hangingAdd(t)
     child.kill(signal)
