@@ -28,14 +28,13 @@ export function serverIdentity({ user }: Pick<Config, 'user'>, log: Logger): Ide
   if (process.getuid?.() !== 0) return undefined
   const identity = findUser(user ?? DEFAULT_USER)
   if (identity?.uid === 0) return undefined
-  const why = identity === undefined ? 'does not exist' : unreadableProgram(identity)
+  const why = identity === undefined ? 'does not exist' : obstacleOf(identity)
   if (why === undefined) return identity
   if (user !== undefined && identity === undefined) throw new UsageError(`--user ${user}: there is no such user`)
-  if (user !== undefined) throw new StateError(`--user ${user}: ${why}; install it elsewhere or use --user root`)
+  if (user !== undefined) throw new StateError(`--user ${user}: this user ${why}; name another, or root`)
   if (!toldWhy) {
-    const next =
-      identity === undefined ? `make it with useradd --system ${DEFAULT_USER}, or` : 'install it elsewhere, or'
-    log.warn(`running as root: the user ${DEFAULT_USER} ${why}; ${next} use --user root`)
+    const next = identity === undefined ? `make it with useradd --system ${DEFAULT_USER}, or ` : ''
+    log.warn(`running as root: the user ${DEFAULT_USER} ${why}; ${next}say --user root`)
   }
   toldWhy = true
   return undefined
@@ -56,13 +55,17 @@ function findUser(user: string): Identity | undefined {
   return undefined
 }
 
-/** Why this user could not run us; undefined where it can. */
-function unreadableProgram(identity: Identity): string | undefined {
+/** Why we could not run as this user; undefined where we can. */
+function obstacleOf(identity: Identity): string | undefined {
   const files = [process.execPath, process.argv[1]!]
-  return withIdentity(identity, () => {
-    const closed = files.find(file => !canOpen(file))
+  try {
+    const closed = withIdentity(identity, () => files.find(file => !canOpen(file)))
     return closed === undefined ? undefined : `cannot read ${closed}`
-  })
+  } catch (error) {
+    if (!(error instanceof StateError)) throw error
+    // As in a user namespace that knows root alone.
+    return `cannot be taken here (${systemCode(error.cause)})`
+  }
 }
 
 function canOpen(file: string): boolean {
@@ -116,7 +119,8 @@ export function withIdentity<T>(identity: Identity | undefined, work: () => T): 
   } finally {
     process.seteuid!(0)
     process.setegid!(gid)
-    process.setgroups!(groups)
+    // Not where it may not be done, and so was not done.
+    if (process.getgroups!().join() !== groups.join()) process.setgroups!(groups)
   }
 }
 

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { StateError, systemCode } from '../errors.ts'
 import { type Logger, stderrLogger } from '../log.ts'
 import { giveStateTo } from '../store/state-owner.ts'
@@ -13,7 +13,10 @@ import { becomeIdentity, type Identity, serverIdentity, withIdentity } from './i
 export function stateIdentity(config: Config, log: Logger = stderrLogger(config.verbose)): Identity | undefined {
   if (process.getuid?.() !== 0) return undefined
   const identity = serverIdentity(config, log)
-  if (identity !== undefined) checkWay(identity, config.state)
+  if (identity !== undefined) {
+    checkWay(identity, config.state)
+    withIdentity(identity, () => makeWhereAllowed(config.state))
+  }
   const owner = identity ?? { name: 'root', uid: 0, gid: 0 }
   if (giveStateTo(owner, config.state))
     log.info(`${config.state}: root's state was handed over to ${owner.name}, as whom root's commands run`)
@@ -26,6 +29,15 @@ export function stateIdentity(config: Config, log: Logger = stderrLogger(config.
 export function becomeStateUser(config: Config): void {
   const identity = stateIdentity(config)
   if (identity !== undefined) becomeIdentity(identity)
+}
+
+/** In a folder of their own a user needs no root, who would have to trust that folder. */
+function makeWhereAllowed(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o755 })
+  } catch {
+    // Then root makes it, or says why not.
+  }
 }
 
 /** The folder is or will be theirs, but those above it may be closed to them, such as /root. */

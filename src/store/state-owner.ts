@@ -1,5 +1,16 @@
-import { closeSync, constants, fchownSync, fstatSync, lstatSync, openSync, readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  closeSync,
+  constants,
+  fchownSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import { StateError, systemCode } from '../errors.ts'
 import { prepareStateFolder } from './state.ts'
 
@@ -11,21 +22,24 @@ export interface StateOwner {
 }
 
 const ROOT = 0
+/** inode(7): in such a folder only its owner and a file's may rename and remove the file. */
+const STICKY = 0o1000
 
 /**
  * Sees to it, as root, that a state folder belongs to this user: one that is missing is made, its parents by root; one
  * that root owns is handed over with all that is in it, which `true` reports where it was a state before. Where root
  * is to own it nothing is made.
- * @throws StateError where it belongs to somebody else, is no state, or holds what cannot be handed over safely
+ * @throws StateError where it belongs to somebody else, is no state, or cannot be made or handed over safely
  */
 export function giveStateTo(owner: StateOwner, folder: string): boolean {
-  const current = ownerOf(folder)
+  const current = statOf(folder)?.uid
   if (current !== undefined && current !== owner.uid && current !== ROOT) throw belongsTo(folder, current, owner)
   if (current === owner.uid) return false
   if (owner.uid === ROOT) return false
-  const { isState } = prepareStateFolder(folder)
+  checkPlace(folder)
+  prepareStateFolder(folder)
   try {
-    handOver(folder, owner)
+    return handOver(folder, owner)
   } catch (cause) {
     // Nobody can write to a read-only filesystem; commands that read still may.
     if (systemCode(cause) === 'EROFS') return false
@@ -35,7 +49,6 @@ export function giveStateTo(owner: StateOwner, folder: string): boolean {
       { cause },
     )
   }
-  return isState
 }
 
 function belongsTo(folder: string, uid: number, owner: StateOwner): StateError {
@@ -45,29 +58,67 @@ function belongsTo(folder: string, uid: number, owner: StateOwner): StateError {
 }
 
 /** Undefined where there is none; what else may be wrong with it is said by whoever opens it. */
-function ownerOf(folder: string): number | undefined {
+function statOf(path: string): Stats | undefined {
   try {
-    return statSync(folder).uid
+    return statSync(path)
   } catch {
     return undefined
   }
 }
 
 /**
+ * Nobody but root must be able to put another folder, or a link to one, where this one is. What is missing is made by
+ * root.
+ */
+function checkPlace(folder: string): void {
+  for (const path of new Set([...foldersAbove(folder), ...foldersAbove(resolved(folder))])) {
+    const stat = statOf(path)
+    if (stat === undefined) continue
+    const sticky = (stat.mode & STICKY) !== 0
+    if (stat.uid !== ROOT || (isOpenToOthers(stat) && !sticky))
+      throw new StateError(
+        `${folder}: others may write to ${path}, so no state is made or handed over there; name another folder with --state, or use --user root`,
+      )
+  }
+}
+
+function resolved(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
+
+function foldersAbove(path: string): string[] {
+  const above = dirname(path)
+  return above === path ? [] : [above, ...foldersAbove(above)]
+}
+
+/** Whether others than root may make and remove what is in a folder of root's. */
+function isOpenToOthers({ mode, gid }: Stats): boolean {
+  return (mode & (gid === ROOT ? 0o002 : 0o022)) !== 0
+}
+
+/**
  * Changes the owner of a folder of root's and of all in it, the folder last, so that one that was cut short is done
  * again. What is below may be the new owner's already, who then may be an enemy that puts other files in the place of
  * those just looked at: every change is made to an open file that was looked at after it was opened, and nothing is
- * reached but by the descriptor of the folder it is in. Nothing is changed before everything was looked at.
+ * reached but by the descriptor of the folder it is in. Nothing is changed before everything was looked at. True where
+ * it is a state already.
  */
-function handOver(folder: string, owner: StateOwner): void {
+function handOver(folder: string, owner: StateOwner): boolean {
   const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
-    const { uid, mode, dev } = fstatSync(fd)
-    if (uid !== ROOT) throw new StateError(`${folder}: was replaced while it was handed over`)
-    if ((mode & 0o022) !== 0)
+    const stat = fstatSync(fd)
+    if (stat.uid !== ROOT) throw new StateError(`${folder}: was replaced while it was handed over`)
+    if (isOpenToOthers(stat))
       throw new StateError(`${folder}: others may write into it, so it is not handed over; run chmod go-w on it`)
-    for (const change of [false, true]) walk(fd, folder, { owner, dev, change })
+    // Of the very folder that is open.
+    const { isState } = prepareStateFolder(throughFd(fd))
+    for (const change of [false, true]) walk(fd, folder, { owner, dev: stat.dev, change })
     fchownSync(fd, owner.uid, owner.gid)
+    return isState
   } finally {
     closeSync(fd)
   }

@@ -290,7 +290,10 @@ test('where the user cannot read the program it runs as root and says so, and a 
   assert.deepEqual({ code, stdout: stdout.toString() }, { code: 0, stdout: '[]\n' })
   assert.match(stderr, /^nix-ipfs-mount: running as root: the user nix-ipfs-mount cannot read [^\n]+\n$/)
   assert.deepEqual(ownersIn(state), ['0:0'])
-  assertFailed(await inside(['ls', '--state', state, '--user', 'daemon']), ['--user daemon: cannot read', closed])
+  assertFailed(await inside(['ls', '--state', state, '--user', 'daemon']), [
+    '--user daemon: this user cannot read',
+    closed,
+  ])
 })
 
 test('a user who does not exist is wrong usage', async t => {
@@ -312,6 +315,22 @@ test('a folder that is closed to the user is refused before anything is made in 
   const state = join(closed, 'state')
   assertFailed(await machine.cli(['ls', '--state', state]), [state, 'may not go there', '--user root'])
   assert.deepEqual(readdirSync(closed), [])
+})
+
+test('in a folder of its own a user makes the state, with the folders above it', async t => {
+  const home = tempFolder(t)
+  chownSync(home, uid, gid)
+  const state = join(home, 'a', 'state')
+  await done(['key', 'generate', 'x', '--state', state])
+  assert.deepEqual(ownersIn(home), [`${uid}:${gid}`])
+})
+
+test('where the user cannot be taken, as in a user namespace of root alone, root stays root and says so', async t => {
+  const state = newState(t)
+  const namespace = ['--user', '--map-root-user', ...machine.program]
+  const { code, stdout, stderr } = await machine.run('unshare', [...namespace, 'ls', '--json', '--state', state])
+  assert.deepEqual({ code, stdout: stdout.toString() }, { code: 0, stdout: '[]\n' }, stderr)
+  assert.match(stderr, /^nix-ipfs-mount: running as root: the user nix-ipfs-mount cannot be taken here [^\n]+\n$/)
 })
 
 test('the command for a server drops everything', async () => {

@@ -7,6 +7,7 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -114,12 +115,54 @@ test('a folder that holds other things is refused and left alone', t => {
 })
 
 test('a folder that others may write into is refused', t => {
-  for (const mode of [0o777, 0o1777, 0o775]) {
+  for (const [mode, group] of [
+    [0o777, 0],
+    [0o1777, 0],
+    [0o775, 1234],
+  ] as const) {
     const state = tempFolder(t)
+    chownSync(state, 0, group)
     chmodSync(state, mode)
     assertRefused(state, state, 'others may write', 'chmod go-w')
-    assertAll(state, '0:0')
+    assertAll(state, `0:${group}`)
   }
+})
+
+test('nothing is made or handed over where others could put something else in its place', t => {
+  const unsafe: [uid: number, gid: number, mode: number][] = [
+    [1234, 0, 0o755],
+    [owner.uid, owner.gid, 0o755],
+    [0, 0, 0o777],
+    [0, 1234, 0o775],
+  ]
+  for (const [uid, gid, mode] of unsafe) {
+    const folder = tempFolder(t)
+    mkdirSync(join(folder, 'below'))
+    chownSync(folder, uid, gid)
+    chmodSync(folder, mode)
+    const missing = join(folder, 'below', 'missing')
+    assertRefused(missing, missing, `others may write to ${folder}`)
+    assert.deepEqual(readdirSync(join(folder, 'below')), [])
+    // Neither through a link from there, nor through a link to there.
+    const [there, here] = [rootsState(t), tempFolder(t)]
+    symlinkSync(there, join(folder, 'link'))
+    symlinkSync(join(folder, 'below'), join(here, 'link'))
+    for (const link of [join(folder, 'link'), join(here, 'link')]) {
+      assertRefused(link, link, `others may write to ${folder}`)
+    }
+    assertAll(there, '0:0')
+  }
+})
+
+test('a sticky folder, as /tmp, is safe, and so is a link of root to a state', t => {
+  const folder = tempFolder(t)
+  chmodSync(folder, 0o1777)
+  const state = join(folder, 'state')
+  symlinkSync(rootsState(t), state)
+  assert.equal(giveStateTo(owner, state), true)
+  assertAll(realpathSync(state), '61234:61235')
+  assert.equal(giveStateTo(owner, join(folder, 'other')), false)
+  assertAll(join(folder, 'other'), '61234:61235')
 })
 
 test('nothing outside the folder changes hands, and nothing at all where something in it is suspicious', async t => {
