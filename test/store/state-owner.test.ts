@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -19,7 +19,7 @@ import { StateError } from '../../src/errors.ts'
 import { openStateFolder } from '../../src/store/state.ts'
 import { giveStateTo } from '../../src/store/state-owner.ts'
 import { onCleanup } from '../helpers/cleanup.ts'
-import { output } from '../helpers/run.ts'
+import { output, stopProcess } from '../helpers/run.ts'
 import { tempFolder, unmountLazily } from '../helpers/temp.ts'
 
 const owner = { name: 'somebody', uid: 61_234, gid: 61_235 }
@@ -197,6 +197,34 @@ test('nothing outside the folder changes hands, and nothing at all where somethi
     assertAll(outside, '0:0')
     assert.equal(giveStateTo(owner, state), true)
   }
+})
+
+test("an enemy who owns a part of it already, and changes that all the time, gets nothing of root's", t => {
+  const state = rootsState(t)
+  const outside = tempFolder(t)
+  writeFileSync(join(outside, 'precious'), 'x')
+  const packs = join(state, 'packs')
+  chownSync(packs, owner.uid, owner.gid)
+  const script = `while :; do
+    ln -s "$1/precious" link; mv -T link file; : > other; mv -T other file
+    mkdir folder; : > folder/precious; rm -r folder; ln -s "$1" folder; rm folder
+  done`
+  const enemy = spawn('sh', ['-c', script, 'sh', outside], { cwd: packs, uid: owner.uid, gid: owner.gid })
+  onCleanup(t, () => stopProcess(enemy, 'SIGKILL'))
+  const outcomes = { given: 0, refused: 0 }
+  // Until both have happened, so that the enemy surely was at work.
+  for (let round = 0; round < 1000 || (round < 100_000 && Object.values(outcomes).includes(0)); round++) {
+    try {
+      giveStateTo(owner, state)
+      outcomes.given++
+    } catch (error) {
+      assert.ok(error instanceof StateError)
+      outcomes.refused++
+    }
+    chownSync(state, 0, 0)
+  }
+  assert.ok(outcomes.given > 0 && outcomes.refused > 0, JSON.stringify(outcomes))
+  assertAll(outside, '0:0')
 })
 
 test('a folder of the state that is replaced by a link is refused', t => {
