@@ -74,7 +74,8 @@ const parser = yargs(words)
     },
     user: {
       type: 'string',
-      describe: 'Whom it runs as where root starts it, and who owns the state; root: as root [nix-ipfs-mount]',
+      describe:
+        "Whom it runs as where root starts it; a state that is neither theirs nor root's is refused; root to stay root [nix-ipfs-mount]",
       global: true,
     },
     config: { type: 'string', describe: 'JSON file with these options as keys', global: true },
