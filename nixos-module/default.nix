@@ -93,6 +93,15 @@ in
 
     environment.systemPackages = [ cfg.package ];
 
+    # The program, which root starts, runs as this user wherever it can, and gives it the state.
+    users.users.${name} = {
+      isSystemUser = true;
+      group = name;
+      home = defaultState;
+      description = "Nix store paths from content-addressed blocks";
+    };
+    users.groups.${name} = { };
+
     systemd.services.nix-ipfs-mount = {
       description = "Nix store paths from content-addressed blocks";
 
@@ -115,8 +124,8 @@ in
         pkgs.util-linux
       ];
 
-      # A killed server leaves a mount that answers ENOTCONN to what the kernel has not cached. One that answers is
-      # somebody else's.
+      # Where everything was killed at once, the mount answers ENOTCONN to what the kernel has not cached. One that
+      # answers is somebody else's.
       postStop = ''
         if findmnt --types fuse.${name} --mountpoint ${cfg.mountPoint} > /dev/null \
           && ! timeout 5 stat --file-system ${cfg.mountPoint} > /dev/null 2>&1; then
@@ -125,7 +134,7 @@ in
       '';
 
       # Nothing here that gives the service a mount namespace of its own (ProtectSystem, PrivateTmp and their like):
-      # the mount would be seen in there only.
+      # the mount would be seen in there only. Nor a StateDirectory: the program makes the folder, and gives it to its user.
       serviceConfig = {
         # The program says on stdout that it has mounted, and systemd does not read that. So the unit is active when the
         # program runs, and what needs the mount cannot wait for it by ordering itself after this unit.
@@ -137,7 +146,6 @@ in
         RestartPreventExitStatus = 2;
         TimeoutStartSec = 30;
         TimeoutStopSec = 15;
-        StateDirectory = mkIf (cfg.settings.state == defaultState) name;
       };
     };
   };

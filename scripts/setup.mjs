@@ -45,6 +45,34 @@ export function setUp() {
   installModules()
 }
 
+/** Whom root's program runs as where it is not told otherwise. */
+const SYSTEM_USER = 'nix-ipfs-mount'
+
+/** Makes that user, as root; the program also works without, and says so. */
+export function setUpUser() {
+  if (process.getuid() !== 0 || isKnown('passwd')) return
+  try {
+    installPackages([{ name: 'passwd', present: () => findCommand('useradd') }])
+    say(`making the system user ${SYSTEM_USER}, as whom the program runs and who owns its state`)
+    runStep(findCommand('useradd'), [
+      '--system',
+      ...(isKnown('group') ? ['--gid', SYSTEM_USER] : ['--user-group']),
+      '--no-create-home',
+      ...['--home-dir', '/var/lib/nix-ipfs-mount'],
+      ...['--shell', findCommand('nologin') ?? '/bin/false'],
+      SYSTEM_USER,
+    ])
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error
+    say(error.message)
+  }
+}
+
+/** Whether a database of nsswitch.conf(5) has an entry of that name. */
+function isKnown(database) {
+  return readOutput('getent', [database, SYSTEM_USER]) !== undefined
+}
+
 /** The same, and what the tests need besides. */
 export function setUpTests() {
   checkNode()

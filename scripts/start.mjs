@@ -5,14 +5,14 @@ import { existsSync, lstatSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { build } from './build.mjs'
-import { setUp } from './setup.mjs'
+import { setUp, setUpUser } from './setup.mjs'
 import { cliProgram, main, readOutput, root, runForeground, SetupError, say } from './tools.mjs'
 
 /** The largest closure that is added unasked, in bytes. */
 const SEED_LIMIT = 500e6
 
-/** Options that say which store is meant: `ls` and `add` need them too. */
-const STORE_OPTIONS = ['--state', '--blocks', '--config']
+/** Options that say which store is meant, and whose it is: `ls` and `add` need them too. */
+const STORE_OPTIONS = ['--state', '--blocks', '--config', '--user']
 
 await main(async () => {
   setUp()
@@ -23,6 +23,7 @@ await main(async () => {
   const storeOptions = pickOptions(given, STORE_OPTIONS)
   if (given.includes('--help') || given.includes('--version'))
     return runForeground(process.execPath, [cliProgram, ...given])
+  if (!process.env.NIX_IPFS_USER && pickOptions(given, ['--user']).length === 0) setUpUser()
   if (listPaths(storeOptions).length === 0) await seed(storeOptions)
   const onLine = async line => {
     const mountpoint = /^mounted (.+)$/.exec(line)?.[1]

@@ -1,4 +1,4 @@
-import { createReadStream, lstatSync, readlinkSync, realpathSync } from 'node:fs'
+import { createReadStream, lstatSync, openSync, readlinkSync, realpathSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { RefusedError, systemCode, UsageError } from '../errors.ts'
 import { ourMountBelow } from '../fs/mountinfo.ts'
@@ -17,16 +17,24 @@ export interface WhatToAdd {
 /** One path to add, ready to be read. */
 export type Source = (ingest: Ingest) => Promise<void>
 
-/** Looks at every argument before the first is read, so that a mistake in the last one adds nothing. */
-export async function planSources({ path: paths, name, nar, closure }: WhatToAdd): Promise<Source[]> {
-  if (nar !== undefined) {
-    const input = nar === '-' ? process.stdin : createReadStream(nar, { highWaterMark: 1024 * 1024 })
-    return [ingest => ingest.addNar(readable(input, nar), name!)]
-  }
-  const inStore = paths.map(path => (name === undefined ? storePathOf(path) : undefined))
-  const baseNames = inStore.filter(baseName => baseName !== undefined)
+/** What the local Nix says of those of the arguments that are store paths. */
+export async function validPathsAmong({ path: paths, name, closure }: WhatToAdd): Promise<ValidPath[]> {
+  const baseNames = namedStorePaths(paths, name).filter(baseName => baseName !== undefined)
   if (closure && baseNames.length < paths.length) throw new UsageError('--closure goes with store paths only')
-  const found = baseNames.length > 0 ? await queryValidPaths(baseNames.map(fullPath), { closure }) : []
+  return baseNames.length > 0 ? await queryValidPaths(baseNames.map(fullPath), { closure }) : []
+}
+
+/** The base name of each argument that is a store path. */
+function namedStorePaths(paths: readonly string[], name: string | undefined): (string | undefined)[] {
+  return paths.map(path => (name === undefined ? storePathOf(path) : undefined))
+}
+
+/**
+ * Looks at every argument before the first is read, so that a mistake in the last one adds nothing. `found` is what
+ * {@link validPathsAmong} gave.
+ */
+export function planSources({ path: paths, name, closure }: WhatToAdd, found: readonly ValidPath[]): Source[] {
+  const inStore = namedStorePaths(paths, name)
   const validSource = (valid: ValidPath): Source => {
     const folder = fullPath(valid.baseName)
     refuseOurOwn(folder)
@@ -40,12 +48,30 @@ export async function planSources({ path: paths, name, nar, closure }: WhatToAdd
   })
 }
 
+/** A NAR to be read from a file, which is opened now, or from standard input. Throws RefusedError. */
+export function openNar(nar: string, name: string): Source {
+  const chunks = readable(nar === '-' ? process.stdin : openStream(nar), nar)
+  return ingest => ingest.addNar(chunks, name)
+}
+
+function openStream(file: string): AsyncIterable<Uint8Array> {
+  try {
+    return createReadStream(file, { fd: openSync(file, 'r'), highWaterMark: 1024 * 1024 })
+  } catch (cause) {
+    throw unreadable(file, cause)
+  }
+}
+
+function unreadable(shown: string, cause: unknown): RefusedError {
+  return new RefusedError(`${shown}: cannot be read (${systemCode(cause)})`, { cause })
+}
+
 /** The same chunks; an error of the stream says which input it was. */
 async function* readable(input: AsyncIterable<Uint8Array>, shown: string): AsyncGenerator<Uint8Array> {
   const reader = input[Symbol.asyncIterator]()
   for (;;) {
     const next = await reader.next().catch(cause => {
-      throw new RefusedError(`${shown}: cannot be read (${systemCode(cause)})`, { cause })
+      throw unreadable(shown, cause)
     })
     if (next.done === true) return
     yield next.value
@@ -62,7 +88,7 @@ function folderSource(path: string, given: string | undefined): Source {
   try {
     lstatSync(absolute)
   } catch (cause) {
-    throw new RefusedError(`${path}: cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause })
+    throw unreadable(path, cause)
   }
   return ingest => ingest.addFolder(absolute, name)
 }

@@ -12,6 +12,8 @@ export interface Config {
   blocks: string | undefined
   /** How long a block that is not here is waited for, seconds; 0 for as long as it takes. */
   deadline: number
+  /** Whom root's commands run as, by name or id; undefined for the default user. */
+  user: string | undefined
   json: boolean
   verbose: boolean
 }
@@ -30,6 +32,7 @@ const settings: { [name in keyof Config]: 'text' | 'number' | 'flag' } = {
   state: 'text',
   blocks: 'text',
   deadline: 'number',
+  user: 'text',
   json: 'flag',
   verbose: 'flag',
 }
@@ -49,10 +52,13 @@ export function readConfig(argv: GlobalArguments, environment: Environment): Rea
   if (!(deadline >= 0 && Number.isFinite(deadline)))
     throw new UsageError(`--deadline ${pick('deadline')}: is not a number of seconds`)
   if (state === '') throw new UsageError('--state: names no folder')
+  const user = pick('user')
+  if (user === '') throw new UsageError('--user: names nobody')
   return Object.freeze({
     state: resolve(String(state)),
     blocks: blocks === undefined ? undefined : parseBlocks(String(blocks)),
     deadline,
+    user: user === undefined ? undefined : String(user),
     json: pick('json') === true,
     verbose: pick('verbose') === true,
   })

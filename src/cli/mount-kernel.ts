@@ -10,7 +10,9 @@ import { lazyUnmount } from '../fs/mountpoint.ts'
 import { stderrLogger } from '../log.ts'
 import type { Config } from './config.ts'
 import { SERVER_WORD, type ServerConfig } from './fuse-thread.ts'
+import { asIdentity } from './identity.ts'
 import { runtimeFolder } from './runtime.ts'
+import { stateIdentity } from './state-user.ts'
 
 export interface KernelMountOptions {
   config: Config
@@ -35,6 +37,8 @@ export async function mountKernel(
     throw new MountError(`${mountpoint}: the kernel driver mounts as root alone; use --driver libfuse`)
   const log = stderrLogger(config.verbose)
   const server: ServerConfig = { config, xattr, noResend }
+  const identity = stateIdentity(config, log)
+  const asServer = identity === undefined ? ['setpriv', '--pdeathsig', 'KILL', '--'] : asIdentity(identity)
   let dismissReaper = () => {}
   let mountId: number | undefined
   const folder = runtimeFolder(process.env)
@@ -42,7 +46,7 @@ export async function mountKernel(
   const supervisor = new Supervisor({
     mountpoint,
     command: [
-      ...['setpriv', '--pdeathsig', 'KILL', '--'],
+      ...asServer,
       ...[process.execPath, ...process.execArgv, process.argv[1]!, SERVER_WORD, JSON.stringify(server)],
     ],
     mount: async () => {

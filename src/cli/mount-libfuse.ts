@@ -6,6 +6,8 @@ import type { MountedFs } from '../fs/types.ts'
 import { Fetcher } from '../store/fetch.ts'
 import { openStore, type Store } from './compose.ts'
 import type { Config } from './config.ts'
+import { withIdentity } from './identity.ts'
+import { stateIdentity } from './state-user.ts'
 import { readPackageVersion } from './version.ts'
 
 /** How often the index is asked for other processes' commits. */
@@ -21,8 +23,12 @@ export interface LibfuseMount extends MountedFs {
 /** Mounts by the libfuse driver. Throws MountError, MissingToolError, StateError. */
 export async function mountByLibfuse(config: Config, mountpoint: string): Promise<LibfuseMount> {
   const { mountLibfuse } = await loadLibfuse()
-  const store = openStore(config, { readOnly: true })
+  const identity = stateIdentity(config)
+  // Not this process's own rights: fuse-native mounts in it, and only root may unmount that.
+  const store = withIdentity(identity, () => openStore(config, { readOnly: true }))
   const { reader, log } = store
+  if (identity !== undefined && config.user !== undefined)
+    log.warn(`--user ${config.user}: the state is theirs, but the libfuse driver serves it with root's rights`)
   // Listings need the index only, so a block store that is away keeps nobody from mounting.
   await store.checkBlocks().catch((error: Error) => log.warn(error.message))
   const fs = new StoreFs(reader, store.state.folder)

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { MountError, StateError, systemCode } from '../errors.ts'
 import { openStateFolder } from '../store/state.ts'
 import type { Config } from './config.ts'
+import { withIdentity } from './identity.ts'
+import { stateIdentity } from './state-user.ts'
 
 const LOG_FILE = 'mount.log'
 
@@ -24,7 +26,8 @@ export async function startMountServer(
   words: readonly string[],
   { bound }: { bound: boolean },
 ): Promise<MountServer> {
-  const log = openLog(openStateFolder(config.state, config.blocks).folder)
+  const identity = stateIdentity(config)
+  const log = withIdentity(identity, () => openLog(openStateFolder(config.state, config.blocks).folder))
   const lifeline = bound ? ['--lifeline', '3'] : []
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words, ...lifeline], {
     detached: true,
@@ -37,7 +40,8 @@ export async function startMountServer(
     child.once('error', reject)
   })
   if (line === undefined) {
-    throw new MountError(`${lastMessage(log.file) ?? 'the mount ended before it answered'} (see ${log.file})`)
+    const message = withIdentity(identity, () => lastMessage(log.file))
+    throw new MountError(`${message ?? 'the mount ended before it answered'} (see ${log.file})`)
   }
   child.stdout!.destroy()
   if (!bound) child.unref()

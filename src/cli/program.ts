@@ -71,6 +71,12 @@ const parser = yargs(words)
       describe: 'Seconds to wait for a block that is not here, 0 for ever [30]',
       global: true,
     },
+    user: {
+      type: 'string',
+      describe:
+        "Whom it runs as where root starts it; a state that is neither theirs nor root's is refused; root to stay root [nix-ipfs-mount]",
+      global: true,
+    },
     config: { type: 'string', describe: 'JSON file with these options as keys', global: true },
     json: { type: 'boolean', describe: 'Results as JSON', global: true },
     verbose: { type: 'boolean', describe: 'Say more; show where errors come from', global: true },

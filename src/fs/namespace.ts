@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { MissingToolError, MountError, systemCode } from '../errors.ts'
 import { STORE_DIR } from '../nix/store-path.ts'
+import { leaveSignalsTo } from './signals.ts'
 
 /**
  * Runs a program that sees the store at /nix/store, it and its children alone: unshare(1) makes a mount namespace
@@ -79,10 +80,7 @@ export async function runInNamespace({ mountpoint, program, args }: NamespaceOpt
       ),
     )
   })
-  // The program has the terminal: what is typed there is its own, and what is sent to us is passed on.
-  const forward = (signal: NodeJS.Signals) => child.kill(signal)
-  for (const signal of typed) process.on(signal, ignore)
-  for (const signal of sent) process.on(signal, forward)
+  const takeBack = leaveSignalsTo(child)
   try {
     const [messages, ready, how] = await Promise.all([text(child.stderr!), text(child.stdio[4] as Readable), ended])
     if (ready === '')
@@ -91,15 +89,9 @@ export async function runInNamespace({ mountpoint, program, args }: NamespaceOpt
       )
     return how
   } finally {
-    for (const signal of typed) process.off(signal, ignore)
-    for (const signal of sent) process.off(signal, forward)
+    takeBack()
   }
 }
-
-const typed = ['SIGINT', 'SIGQUIT'] as const
-const sent = ['SIGTERM', 'SIGHUP'] as const
-
-function ignore(): void {}
 
 function lastLine(messages: string): string {
   return messages.trim().split('\n').at(-1) ?? ''

@@ -41,7 +41,7 @@ export function checkDataFile(folder: string, readOnly: boolean): void {
   try {
     if (!readOnly) {
       mkdirSync(folder, { recursive: true })
-      accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK)
+      checkAccess(folder, constants.R_OK | constants.W_OK | constants.X_OK)
       for (const file of [path, join(folder, 'lock.mdb')]) accessIfThere(file)
     }
     for (let attempt = 1; ; attempt++) {
@@ -63,10 +63,21 @@ export function checkDataFile(folder: string, readOnly: boolean): void {
 
 function accessIfThere(path: string): void {
   try {
-    accessSync(path, constants.R_OK | constants.W_OK)
+    checkAccess(path, constants.R_OK | constants.W_OK)
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error
   }
+}
+
+/** access(2) asks what the real user may do, which is not who opens files where the effective user is another. */
+function checkAccess(path: string, wanted: number): void {
+  accessSync(path, wanted)
+  const user = process.geteuid?.()
+  if (user === 0 || user === process.getuid?.()) return
+  const { uid, gid, mode } = statSync(path)
+  const inGroup = gid === process.getegid?.() || process.getgroups?.().includes(gid)
+  const allowed = uid === user ? mode >> 6 : inGroup ? mode >> 3 : mode
+  if ((allowed & wanted) !== wanted) throw Object.assign(new Error(`EACCES: ${path}`), { code: 'EACCES' })
 }
 
 /** Why the file is no LMDB database; undefined if it may be one, or is empty. Throws system errors. */

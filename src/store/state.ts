@@ -82,27 +82,50 @@ function parseFormat(text: string): Record<string, unknown> | undefined {
 function create(folder: string, blocks: string): { blocks: string } {
   try {
     makeFolder(folder)
-    // Another process may be creating the same state now: its folders and temporary files are not foreign.
-    const foreign = readdirSync(folder).find(
-      name => !['index', 'packs', FORMAT_FILE].includes(name) && !name.startsWith(`${FORMAT_FILE}.`),
-    )
-    if (foreign !== undefined) {
-      throw new StateError(
-        `${folder} holds other things (${foreign}) and is not a state folder of nix-ipfs-mount; name another with --state`,
-      )
-    }
+    refuseForeign(folder)
     for (const name of ['index', 'packs']) mkdirSync(join(folder, name), { recursive: true })
     writeFormat(folder, blocks)
   } catch (cause) {
-    if (cause instanceof StateError) throw cause
-    throw new StateError(
-      `${folder}: the state folder cannot be made (${systemCode(cause) ?? cause}); name another with --state`,
-      { cause },
-    )
+    throw cannotMake(folder, cause)
   }
   const made = readFormat(folder)
   if (made === undefined) throw new StateError(`${folder}: the state folder vanished while it was made`)
   return made
+}
+
+function cannotMake(folder: string, cause: unknown): StateError {
+  if (cause instanceof StateError) return cause
+  return new StateError(
+    `${folder}: the state folder cannot be made (${systemCode(cause) ?? cause}); name another with --state`,
+    { cause },
+  )
+}
+
+/** Another process may be creating the same state now: its folders and temporary files are not foreign. */
+function refuseForeign(folder: string): void {
+  const foreign = readdirSync(folder).find(
+    name => !['index', 'packs', FORMAT_FILE].includes(name) && !name.startsWith(`${FORMAT_FILE}.`),
+  )
+  if (foreign !== undefined) {
+    throw new StateError(
+      `${folder} holds other things (${foreign}) and is not a state folder of nix-ipfs-mount; name another with --state`,
+    )
+  }
+}
+
+/**
+ * Makes the folder where it is missing, and says whether it is a state already: if not, it is one that
+ * {@link openStateFolder} would make. Throws StateError where it holds other things.
+ */
+export function prepareStateFolder(folder: string): { isState: boolean } {
+  if (readFormat(folder) !== undefined) return { isState: true }
+  try {
+    makeFolder(folder)
+    refuseForeign(folder)
+  } catch (cause) {
+    throw cannotMake(folder, cause)
+  }
+  return { isState: false }
 }
 
 /** Node's recursive mkdir says ENOENT for a read-only filesystem; a plain one says what it is. */

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { mountStore } from '../helpers/mount.ts'
 import { nixStore, sampleClosure } from '../helpers/nix.ts'
-import { cliProgram } from '../helpers/run.ts'
+import { cleanSettings, cliProgram } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import { type AddedLine, assertFailed, infoOne, jsonLines, known, newState, succeeded } from './support.ts'
 
@@ -217,16 +217,9 @@ test('refuses what a mount of ours shows as a store path', async t => {
   const source = join(mount.folder, basename(sample))
   const other = newState(t)
   const command = ['add', '--state', other, sample]
-  const result = await nix.run('sh', [
-    '-ec',
-    'mount --bind "$1" "$2"; shift 2; exec "$@"',
-    'sh',
-    source,
-    sample,
-    process.execPath,
-    cliProgram,
-    ...command,
-  ])
+  const script = 'mount --bind "$1" "$2"; shift 2; exec "$@"'
+  const args = ['-ec', script, 'sh', source, sample, process.execPath, cliProgram, ...command]
+  const result = await nix.run('sh', args, { env: cleanSettings() })
   assertFailed(result, [sample, 'nix-ipfs-mount mount'])
   assert.deepEqual(await known(other), [])
 })

@@ -68,6 +68,18 @@ test('the state is made absolute, and must be named', () => {
   refused(() => readConfig({ state: '' }, {}), '--state')
 })
 
+test('the user is a name or a number, and none where none is named', () => {
+  assert.equal(readConfig({}, {}).user, undefined)
+  assert.equal(readConfig({}, { NIX_IPFS_USER: '' }).user, undefined)
+  assert.equal(readConfig({ user: 'somebody' }, { NIX_IPFS_USER: 'other' }).user, 'somebody')
+  assert.equal(readConfig({}, { NIX_IPFS_USER: '998' }).user, '998')
+  writeFileSync(file, JSON.stringify({ user: 'from-file' }))
+  assert.equal(readConfig({ config: file }, {}).user, 'from-file')
+  refused(() => readConfig({ user: '' }, {}), '--user')
+  writeFileSync(file, JSON.stringify({ user: 998 }))
+  refused(() => readConfig({ config: file }, {}), file, 'user')
+})
+
 test('the configuration cannot be changed', () => {
   assert.throws(() => Object.assign(readConfig({}, {}), { state: '/other' }), TypeError)
 })

@@ -39,7 +39,8 @@ test('every --help ends well and has an example', async () => {
     const help = await doneText([...command, '--help'])
     assert.match(help, /nix-ipfs-mount/)
     assert.match(help, /Examples:\n\s+nix-ipfs-mount /)
-    for (const option of ['--state', '--json', '--verbose', '--config', '--blocks']) assert.ok(help.includes(option))
+    for (const option of ['--state', '--json', '--verbose', '--config', '--blocks', '--user'])
+      assert.ok(help.includes(option))
   }
 })
 

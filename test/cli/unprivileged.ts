@@ -1,7 +1,7 @@
-import { chmodSync, existsSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { chmodSync } from 'node:fs'
+import { join } from 'node:path'
 import type { TestScope } from '../helpers/cleanup.ts'
-import { cleanSettings, cliProgram, type RunOptions, type RunResult, run } from '../helpers/run.ts'
+import { checkout, cleanSettings, cliProgram, type RunOptions, type RunResult, run } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
 
 export interface Unprivileged {
@@ -17,7 +17,6 @@ export interface Unprivileged {
 export async function unprivileged(t: TestScope): Promise<Unprivileged> {
   const work = tempFolder(t, 'user')
   chmodSync(work, 0o755)
-  const checkout = packageRoot(cliProgram)
   const script = [
     'set -e',
     'mount -t tmpfs -o mode=755 none "$1/bound"; mkdir "$1/bound/package"; touch "$1/bound/node"',
@@ -44,14 +43,4 @@ export async function unprivileged(t: TestScope): Promise<Unprivileged> {
     cli: (args, options = {}) =>
       run('unshare', [...fixed, ...args], { ...options, env: { ...env, ...options.env }, cwd: options.cwd ?? '/' }),
   }
-}
-
-/** The folder with package.json that the compiled program belongs to. */
-function packageRoot(file: string): string {
-  let folder = dirname(file)
-  while (!existsSync(join(folder, 'package.json'))) {
-    if (folder === dirname(folder)) throw new Error(`${file} is in no package`)
-    folder = dirname(folder)
-  }
-  return folder
 }

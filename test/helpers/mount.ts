@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, readdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { onCleanup, type TestScope } from './cleanup.ts'
-import { cleanSettings, cliProgram, type RunOptions, type RunResult, run, stopProcess } from './run.ts'
+import { checkout, cleanSettings, cliProgram, type RunOptions, type RunResult, run, stopProcess } from './run.ts'
 import { isMounted, tempFolder, unmountLazily } from './temp.ts'
 
 export interface MountOptions {
@@ -116,7 +116,6 @@ function asUser(t: TestScope, user: number, mountpoint: string, state: string): 
   if (existsSync(mountpoint)) chownSync(mountpoint, user, user)
   mkdirSync(state, { recursive: true })
   giveTo(state, user)
-  const checkout = packageRoot(cliProgram)
   const script = [
     'set -e',
     'mount -t tmpfs -o mode=755 none "$1"',
@@ -128,14 +127,6 @@ function asUser(t: TestScope, user: number, mountpoint: string, state: string): 
   ].join('\n')
   const program = cliProgram.slice(checkout.length + 1)
   return ['unshare', '-m', 'sh', '-c', script, 'sh', work, checkout, process.execPath, program]
-}
-
-/** The folder with package.json that the compiled program belongs to. */
-function packageRoot(file: string): string {
-  for (let folder = dirname(file); folder !== dirname(folder); folder = dirname(folder)) {
-    if (existsSync(join(folder, 'package.json'))) return folder
-  }
-  throw new Error(`${file} is in no package`)
 }
 
 function giveTo(path: string, user: number): void {

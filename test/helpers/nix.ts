@@ -37,6 +37,8 @@ export interface NixPathInfo {
 export interface NixStore {
   /** The folder whose `nix` is bound at /nix. */
   readonly root: string
+  /** What Nix's commands need in the environment, where something else binds `root`'s `nix` at /nix. */
+  readonly env: NodeJS.ProcessEnv
   /** Where a store path's files lie for those outside the namespace. */
   physical(storePath: string): string
   /** Runs a command inside. */
@@ -76,6 +78,7 @@ export function nixStore(t: TestScope): NixStore {
     (await output(...inside(command, args))).toString().trim()
   return {
     root,
+    env,
     physical: storePath => join(root, storePath),
     run: (command, args, options) => run(...inside(command, args, options)),
     output: (command, args, options) => output(...inside(command, args, options)),

@@ -1,4 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export interface RunOptions {
@@ -64,15 +66,29 @@ export async function output(command: string, args: readonly string[], options: 
 /** The command line program of the same build as this test. */
 export const cliProgram = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
+/** The checkout that this test and {@link cliProgram} were built in. */
+export const checkout = packageRoot(cliProgram)
+
+/** The folder with package.json that the compiled program belongs to. */
+function packageRoot(file: string): string {
+  for (let folder = dirname(file); folder !== dirname(folder); folder = dirname(folder)) {
+    if (existsSync(join(folder, 'package.json'))) return folder
+  }
+  throw new Error(`${file} is in no package`)
+}
+
 /** Runs `nix-ipfs-mount <args>`. No setting of the caller's own environment reaches it. */
 export function cli(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   return run(process.execPath, [cliProgram, ...args], { ...options, env: { ...cleanSettings(), ...options.env } })
 }
 
-/** Unsets every NIX_IPFS_ variable: they are options, and a test names its own. */
+/**
+ * Unsets every NIX_IPFS_ variable, as they are options, and a test names its own. The program stays root unless the
+ * test says otherwise, whatever users this machine has.
+ */
 export function cleanSettings(): NodeJS.ProcessEnv {
   const names = Object.keys(process.env).filter(name => name.startsWith('NIX_IPFS_'))
-  return Object.fromEntries(names.map(name => [name, undefined]))
+  return { ...Object.fromEntries(names.map(name => [name, undefined])), NIX_IPFS_USER: 'root' }
 }
 
 /** Ends a child with `signal`, and with SIGKILL if that took no effect within `patience` milliseconds. */

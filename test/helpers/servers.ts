@@ -2,19 +2,36 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { onCleanup, type TestScope } from './cleanup.ts'
 import { isMounted, unmountLazily } from './temp.ts'
 
-/** Processes that run the command line program with this argument, also in other mount namespaces. */
-export function serversOf(argument: string): number[] {
+/** Processes that run the command line program with this argument, also in other mount namespaces; of one parent. */
+export function serversOf(argument: string, parent?: number): number[] {
+  return processes(
+    (words, pid) =>
+      words.some(word => word.endsWith('/src/cli/main.js')) &&
+      words.includes(argument) &&
+      (parent === undefined || parentOf(pid) === parent),
+  )
+}
+
+/** The shells that wait to unmount this folder when its supervisor is killed. */
+export function reapersOf(folder: string): number[] {
+  return processes(words => words[0] === '/bin/sh' && words.includes(folder) && words[2]?.includes('umount') === true)
+}
+
+function processes(match: (words: string[], pid: number) => boolean): number[] {
   return readdirSync('/proc').flatMap(name => {
     if (!/^\d+$/.test(name)) return []
     try {
       const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0')
-      const ours = words.some(word => word.endsWith('/src/cli/main.js'))
-      return ours && words.includes(argument) ? [Number(name)] : []
+      return match(words, Number(name)) ? [Number(name)] : []
     } catch {
       // It has ended meanwhile.
       return []
     }
   })
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1])
 }
 
 /** Ends after the test what runs in the background with this argument, and whatever is mounted on `folder`. */

@@ -12,7 +12,7 @@ export interface Verified {
 
 /** Uses a state in this process, which is far faster than a process for each question. */
 export async function withStore<T>(state: string, use: (store: Store) => T | Promise<T>, deadline = 30): Promise<T> {
-  const store = openStore({ state, blocks: undefined, deadline, json: false, verbose: false })
+  const store = openStore({ state, blocks: undefined, deadline, user: undefined, json: false, verbose: false })
   try {
     return await use(store)
   } finally {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { onCleanup } from '../helpers/cleanup.ts'
 import { cleanSettings, cli, cliProgram, output, run, stopProcess } from '../helpers/run.ts'
+import { reapersOf, serversOf } from '../helpers/servers.ts'
 import { isMounted, tempFolder } from '../helpers/temp.ts'
 import { until } from '../helpers/until.ts'
 import { evaluate, tryEvaluate } from './evaluate.ts'
@@ -22,6 +23,7 @@ interface Machine {
   boot: { kernelModules: string[] }
   environment: { systemPackages: string[] }
   systemd: { services: { [name: string]: Unit } }
+  users: { users: Record<string, Record<string, unknown>>; groups: Record<string, unknown> }
 }
 
 function machine(definitions: string): Promise<Machine> {
@@ -41,6 +43,7 @@ function command({ serviceConfig }: Unit): { words: string[]; config: Record<str
 describe('the unit', () => {
   test('is there only where it is enabled', async () => {
     assert.equal(await evaluate('(machine { }).systemd'), null)
+    assert.equal(await evaluate('(machine { }).users'), null)
     const { boot, environment, systemd, assertions } = await machine('')
     assert.deepEqual(Object.keys(systemd.services), ['nix-ipfs-mount'])
     assert.deepEqual(boot.kernelModules, ['fuse'])
@@ -67,9 +70,18 @@ describe('the unit', () => {
     assert.ok(postStop.includes('umount'))
   })
 
+  test('has a system user, who shall own the state, so systemd does not make it for root', async () => {
+    const { users, systemd } = await machine('')
+    assert.deepEqual(Object.keys(users.users), ['nix-ipfs-mount'])
+    const { isSystemUser, group, home } = users.users['nix-ipfs-mount']!
+    const unitOptions = systemd.services['nix-ipfs-mount']!.serviceConfig
+    assert.deepEqual({ isSystemUser, group, home }, { isSystemUser: true, group, home: '/var/lib/nix-ipfs-mount' })
+    assert.deepEqual(users.groups, { [String(group)]: {} })
+    for (const option of ['User', 'StateDirectory']) assert.ok(!(option in unitOptions), option)
+  })
+
   test('runs the given package with the given options', async () => {
     const standard = await unit()
-    assert.equal(standard.serviceConfig.StateDirectory, 'nix-ipfs-mount')
     assert.deepEqual(command(standard), {
       words: ['/nix-ipfs-mount/bin/nix-ipfs-mount', '/nix/store-ipfs', '--config'],
       config: { state: '/var/lib/nix-ipfs-mount' },
@@ -85,7 +97,6 @@ describe('the unit', () => {
       config: { blocks: 'kubo:http://127.0.0.1:5001', deadline: 5, state: '/srv/state', verbose: true },
     })
     assert.deepEqual(other.unitConfig.RequiresMountsFor, ['/srv/state', '/srv/nix.d'])
-    assert.equal(other.serviceConfig.StateDirectory, undefined)
   })
 })
 
@@ -147,11 +158,14 @@ describe('on this machine', () => {
     assert.deepEqual({ code, stdout: stdout.toString(), stderr }, { code: 0, stdout: '[]\n', stderr: '' })
   })
 
-  test('its command mounts a store that has nothing yet, and a killed one is unmounted', async t => {
+  test('its command mounts a store that has nothing yet, and one of which all was killed is unmounted', async t => {
     const mountpoint = tempFolder(t, 'mount')
     const { postStop, child } = await startUnit(t, mountpoint)
     assert.deepEqual((await run('ls', ['-A', mountpoint])).stdout.toString(), '')
+    // Otherwise it unmounts when the supervisor is gone.
+    for (const pid of reapersOf(mountpoint)) process.kill(pid, 'SIGKILL')
     await stopProcess(child, 'SIGKILL')
+    await until('no server is left', () => serversOf('fuse-server', child.pid).length === 0)
     assert.ok(isMounted(mountpoint))
     assert.match((await run('stat', ['--file-system', mountpoint])).stderr, /not connected/)
     await runPostStop(postStop)

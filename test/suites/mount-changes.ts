@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { holdOpen } from '../helpers/holder.ts'
 import { noise } from '../helpers/mount-fixture.ts'
-import { cli, cliProgram, output, run } from '../helpers/run.ts'
+import { cleanSettings, cli, cliProgram, output, run } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import { until } from '../helpers/until.ts'
 import { inMount, type Shared } from './mount.ts'
@@ -105,7 +105,7 @@ export function changeTests(shared: Shared): void {
     for (const cover of covers) {
       const script = `${cover} && exec "$@"`
       const args = [process.execPath, cliProgram, 'add', fixture.file, '--state', state]
-      const { code, stderr } = await fixture.nix.run('sh', ['-c', script, 'sh', ...args])
+      const { code, stderr } = await fixture.nix.run('sh', ['-c', script, 'sh', ...args], { env: cleanSettings() })
       assert.equal(code, 1, cover)
       assert.match(stderr, /^nix-ipfs-mount: [^\n]*is served by the nix-ipfs-mount mount at [^\n]*\n$/)
     }

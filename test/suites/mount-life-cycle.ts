@@ -7,7 +7,7 @@ import { holdOpen } from '../helpers/holder.ts'
 import { type Mount, mountStore } from '../helpers/mount.ts'
 import { tempInMemory } from '../helpers/mount-fixture.ts'
 import { buildProbe } from '../helpers/probe.ts'
-import { cli, cliProgram, output, type RunOptions, type RunResult, run } from '../helpers/run.ts'
+import { cleanSettings, cli, cliProgram, output, type RunOptions, type RunResult, run } from '../helpers/run.ts'
 import { endServers, serversOf } from '../helpers/servers.ts'
 import { isMounted, mountsBelow, tempFolder } from '../helpers/temp.ts'
 import { until } from '../helpers/until.ts'
@@ -234,7 +234,9 @@ export function lifeCycleSuite(driver: MountDriver): void {
 
 /** Runs the program after a script that changes a mount namespace of its own and ends with `exec "$@"`. */
 export function inNamespace(script: string, args: readonly string[]): Promise<RunResult> {
-  return run('unshare', ['-m', 'sh', '-c', `set -e\n${script}`, 'sh', process.execPath, cliProgram, ...args])
+  return run('unshare', ['-m', 'sh', '-c', `set -e\n${script}`, 'sh', process.execPath, cliProgram, ...args], {
+    env: cleanSettings(),
+  })
 }
 
 /** Runs the program for a mount that is to be refused; one that is made after all ends soon. */

@@ -1,18 +1,26 @@
 import type { CommandModule } from 'yargs'
 import { UsageError } from '../../errors.ts'
+import type { ValidPath } from '../../nix/local-store.ts'
 import { fullPath, isValidName } from '../../nix/store-path.ts'
 import type { Added, Ingest } from '../../store/ingest.ts'
-import { planSources, type Source, type WhatToAdd } from '../add-sources.ts'
+import { openNar, planSources, type Source, validPathsAmong, type WhatToAdd } from '../add-sources.ts'
 import { configOf } from '../arguments.ts'
 import { openStore } from '../compose.ts'
 import type { Config, GlobalArguments } from '../config.ts'
+import { becomeIdentity } from '../identity.ts'
 import { pathFields, printJson, printLine } from '../output.ts'
+import { readValidPaths, validPathsText } from '../passed-paths.ts'
 import { showProgress } from '../progress.ts'
+import { rerunReadingOthers } from '../rerun.ts'
+import { stateIdentity } from '../state-user.ts'
 
 interface AddArguments extends GlobalArguments, WhatToAdd {
   '--'?: string[]
   pin: boolean
+  [VALID_PATHS]: number | undefined
 }
+
+const VALID_PATHS = 'valid-paths'
 
 export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
   command: 'add [path..]',
@@ -28,6 +36,11 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
       .option('closure', { type: 'boolean', default: false, describe: 'Also everything the store paths refer to' })
       .option('name', { type: 'string', describe: 'Name of the path to make [the last component]' })
       .option('nar', { type: 'string', nargs: 1, describe: 'Add the contents of a NAR file, - for standard input' })
+      .option(VALID_PATHS, {
+        type: 'number',
+        hidden: true,
+        describe: 'Descriptor to read from what Nix says of the store paths',
+      })
       .option('pin', { type: 'boolean', default: true, describe: 'Pin what is added; --no-pin leaves it to gc' })
       .example('$0 add --closure /nix/store/...-hello-2.12', 'a program with all it needs')
       .example('$0 add ./src --name my-source', 'a folder, as nix store add-path names it')
@@ -36,11 +49,19 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
     const config = configOf(argv)
     argv.path = [...argv.path, ...(argv['--'] ?? [])]
     check(argv)
+    const identity = stateIdentity(config)
+    const nar = argv.nar === undefined ? undefined : openNar(argv.nar, argv.name!)
+    if (identity !== undefined && nar === undefined) {
+      // Only root may ask Nix everywhere; who reads files and writes the state is another process.
+      const text = validPathsText(await validPathsAmong(argv))
+      return rerunReadingOthers(identity, config, { option: VALID_PATHS, text })
+    }
+    if (identity !== undefined) becomeIdentity(identity)
     const store = openStore(config)
     const ingest = store.ingest({ pin: argv.pin })
     const endProgress = showProgress(ingest.progress, { enabled: !config.json })
     try {
-      const sources = await planSources(argv)
+      const sources = nar === undefined ? planSources(argv, await validPaths(argv)) : [nar]
       await store.checkBlocks()
       await addAll(ingest, sources, config)
     } finally {
@@ -49,6 +70,11 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
       await store.close()
     }
   },
+}
+
+function validPaths(argv: AddArguments): Promise<ValidPath[]> | ValidPath[] {
+  const fd = argv[VALID_PATHS]
+  return fd === undefined ? validPathsAmong(argv) : readValidPaths(fd)
 }
 
 function check({ path, name, nar, closure }: AddArguments): void {

@@ -6,6 +6,7 @@ import { configOf, parsePathArgument } from '../arguments.ts'
 import { openStore } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
 import { writeBytes } from '../output.ts'
+import { becomeStateUser } from '../state-user.ts'
 
 interface CatArguments extends GlobalArguments {
   path: string
@@ -21,6 +22,7 @@ export const catCommand: CommandModule<GlobalArguments, CatArguments> = {
   handler: async argv => {
     const config = configOf(argv)
     const { path, names } = parsePathArgument(argv.path)
+    becomeStateUser(config)
     const store = openStore(config, { readOnly: true })
     try {
       const record = store.reader.path(path)

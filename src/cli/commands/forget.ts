@@ -8,6 +8,7 @@ import { checkPathArguments, configOf, storePaths } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
+import { becomeStateUser } from '../state-user.ts'
 
 interface ForgetArguments extends GlobalArguments {
   path: string[]
@@ -24,6 +25,7 @@ export const forgetCommand: CommandModule<GlobalArguments, ForgetArguments> = {
   handler: async argv => {
     const config = configOf(argv)
     checkPathArguments(argv.path)
+    becomeStateUser(config)
     const store = openStore(config)
     try {
       const records = argv.path.map(path => store.reader.path(path))

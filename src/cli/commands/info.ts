@@ -6,6 +6,7 @@ import { checkPathArguments, configOf, storePaths } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
 import { pathFields, printJson, printLine } from '../output.ts'
+import { becomeStateUser } from '../state-user.ts'
 
 interface InfoArguments extends GlobalArguments {
   path: string[]
@@ -19,6 +20,7 @@ export const infoCommand: CommandModule<GlobalArguments, InfoArguments> = {
   handler: async argv => {
     const config = configOf(argv)
     checkPathArguments(argv.path)
+    becomeStateUser(config)
     const store = openStore(config, { readOnly: true })
     try {
       const records = argv.path.map(path => store.reader.path(path))

@@ -6,6 +6,7 @@ import { openStateFolder } from '../../store/state.ts'
 import { configOf } from '../arguments.ts'
 import type { Config, GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
+import { becomeStateUser } from '../state-user.ts'
 
 interface GenerateArguments extends GlobalArguments {
   name: string
@@ -42,6 +43,7 @@ const generateCommand: CommandModule<GlobalArguments, GenerateArguments> = {
         `${JSON.stringify(argv.name)} cannot be the name of a key: it must not have a colon, white space, or more than 255 characters`,
       )
     }
+    becomeStateUser(config)
     const { folder } = openStateFolder(config.state, config.blocks)
     printPublic(generateStateKey(folder, argv.name), config)
   },
@@ -53,6 +55,7 @@ const publicCommand: CommandModule<GlobalArguments, GlobalArguments> = {
   builder: yargs => yargs.example('$0 key public', "what goes into Nix's trusted-public-keys"),
   handler: argv => {
     const config = configOf(argv)
+    becomeStateUser(config)
     const { folder } = openStateFolder(config.state, config.blocks)
     const key = readStateKey(folder)
     if (key === undefined) {

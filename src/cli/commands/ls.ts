@@ -11,6 +11,7 @@ import { configOf, parsePathArgument } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
+import { becomeStateUser } from '../state-user.ts'
 
 interface LsArguments extends GlobalArguments {
   path: string | undefined
@@ -39,6 +40,7 @@ export const lsCommand: CommandModule<GlobalArguments, LsArguments> = {
       .example('$0 ls -lR /nix/store/...-hello-2.12/bin', 'a folder and all below it'),
   handler: async argv => {
     const config = configOf(argv)
+    becomeStateUser(config)
     const store = openStore(config, { readOnly: true })
     try {
       const rows =

@@ -4,6 +4,7 @@ import { checkPathArguments, configOf } from '../arguments.ts'
 import { openStore } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
 import { writeBytes } from '../output.ts'
+import { becomeStateUser } from '../state-user.ts'
 
 interface NarArguments extends GlobalArguments {
   path: string
@@ -23,6 +24,7 @@ export const narCommand: CommandModule<GlobalArguments, NarArguments> = {
   handler: async argv => {
     const config = configOf(argv)
     checkPathArguments([argv.path])
+    becomeStateUser(config)
     const store = openStore(config, { readOnly: true })
     try {
       for await (const bytes of narChunks(store.reader, store.reader.path(argv.path))) await writeBytes(bytes)

@@ -57,8 +57,11 @@ async function endServer(server: ChildProcess, mountpoint: string): Promise<void
   if (mountAt(mountpoint) !== undefined) await lazyUnmount(mountpoint)
 }
 
-function serverOptions({ state, blocks, deadline }: Config): string[] {
-  return ['--state', state, ...(blocks === undefined ? [] : ['--blocks', blocks]), '--deadline', String(deadline)]
+function serverOptions({ state, blocks, deadline, user }: Config): string[] {
+  const given = Object.entries({ blocks, user }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}`, value],
+  )
+  return ['--state', state, '--deadline', String(deadline), ...given]
 }
 
 /** As a shell shows it. */

@@ -9,6 +9,7 @@ import { checkPathArguments, configOf } from '../arguments.ts'
 import { openStore, rebuildStore, type Store } from '../compose.ts'
 import type { Config, GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
+import { becomeStateUser } from '../state-user.ts'
 
 interface VerifyArguments extends GlobalArguments {
   path: string[]
@@ -32,6 +33,7 @@ export const verifyCommand: CommandModule<GlobalArguments, VerifyArguments> = {
   handler: async argv => {
     const config = configOf(argv)
     checkPathArguments(argv.path)
+    becomeStateUser(config)
     try {
       await verify(argv, config)
     } catch (error) {
