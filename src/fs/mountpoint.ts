@@ -73,7 +73,8 @@ async function clearDeadMount(path: string): Promise<void> {
     // statfs is never answered from the kernel's cache, as stat of the root is.
     statfsSync(path)
   } catch (cause) {
-    if (systemCode(cause) !== 'ENOTCONN') return
+    // The second where it died while it was asked.
+    if (!['ENOTCONN', 'ECONNABORTED'].includes(systemCode(cause) ?? '')) return
     const mounted = mountAt(path)
     if (mounted !== undefined && !isOurs(mounted)) {
       throw new MountError(`${path}: a dead ${mounted.type} mount that is not ours is there; unmount it first`, {
