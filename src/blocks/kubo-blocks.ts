@@ -8,6 +8,12 @@ import type { BlockReader } from './types.ts'
 const MEMORY_BYTES = 48 * 1024 * 1024
 
 /**
+ * How long a failure that was waited for answers whoever asks again: the kernel does so at once, for one page of what
+ * it could not read ahead, and a program would wait for two deadlines.
+ */
+const FAILURE_MS = 250
+
+/**
  * Blocks that a Kubo node keeps. A read finds what was fetched lately; everything else is a miss, and {@link fetch}
  * brings it. One request a block, however many wait for it.
  */
@@ -29,13 +35,23 @@ export class KuboBlocks implements BlockReader {
     const key = multihashKey(cid)
     let request = this.#inFlight.get(key)
     if (request === undefined) {
-      request = this.#node
-        .get(cid)
-        .then(bytes => this.#keep(key, asBuffer(bytes)))
-        .finally(() => this.#inFlight.delete(key))
+      request = this.#bring(cid, key)
       this.#inFlight.set(key, request)
     }
     return request
+  }
+
+  async #bring(cid: CidBytes, key: string): Promise<void> {
+    const start = performance.now()
+    try {
+      this.#keep(key, asBuffer(await this.#node.get(cid)))
+      this.#inFlight.delete(key)
+    } catch (error) {
+      const waited = performance.now() - start
+      if (waited > FAILURE_MS) setTimeout(() => this.#inFlight.delete(key), FAILURE_MS).unref()
+      else this.#inFlight.delete(key)
+      throw error
+    }
   }
 
   #keep(key: string, bytes: Buffer): void {

@@ -147,7 +147,7 @@ export class KuboNode implements BlockPins {
       return this.#error(`it wants authorisation (HTTP ${status}); name the URL of one that lets you in`, cause)
     if (status === 404 || status === 405 || cause instanceof SyntaxError)
       return this.#error('it does not answer as Kubo does', cause)
-    if (status !== undefined) return this.#error(`${what}: ${cause.message}`, cause)
+    if (status !== undefined) return this.#error(`${what}: ${cause.message.trim().replace(/\s+/g, ' ')}`, cause)
     const code = systemCode(cause) ?? systemCode(cause.cause)
     const late = cause.name === 'TimeoutError' ? 'no answer in time' : undefined
     const why = late ?? code ?? (cause.cause instanceof Error ? cause.cause.message : cause.message)

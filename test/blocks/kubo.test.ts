@@ -11,6 +11,7 @@ import { freePort, type KuboDaemon, kuboDaemon } from '../helpers/kubo-daemon.ts
 import { kuboProxy, listen } from '../helpers/kubo-proxy.ts'
 import { noise, tempInMemory } from '../helpers/mount-fixture.ts'
 import { silentServer, stranger, strangers } from '../helpers/not-kubo.ts'
+import { until } from '../helpers/until.ts'
 import { blockOf, multihashOf } from '../suites/block-store.ts'
 import { suiteScope } from '../suites/mount.ts'
 
@@ -53,9 +54,10 @@ async function rejection(promise: Promise<unknown>): Promise<Error> {
 /** One line that names each of `says`. */
 function assertSays(error: Error, type: new (message: string) => Error, says: readonly (string | RegExp)[]): void {
   assert.ok(error instanceof type, error.stack)
+  assert.doesNotMatch(error.message, /\n/)
   for (const part of says) {
     if (typeof part === 'string') assert.ok(error.message.includes(part), error.message)
-    else assert.match(error.message.replaceAll('\n', ' '), part)
+    else assert.match(error.message, part)
   }
 }
 
@@ -175,6 +177,23 @@ test('a block that nobody has is missing once the deadline is over', async () =>
   const reader = new KuboBlocks(node)
   assertSays(await rejection(reader.fetch(cid)), MissingBlockError, [cidText(cid)])
   assert.equal(reader.has(multihashOf(Buffer.from('never stored'))), false)
+})
+
+test('a failure that was waited for is the answer to whoever asks again at once, and not for long', async t => {
+  const proxy = await kuboProxy(t, kubo.rpc)
+  const reader = new KuboBlocks(nodeAt(proxy.url, 1))
+  const block = blockOf(100, 11)
+  const first = await rejection(reader.fetch(cidOf(block)))
+  assert.equal(await rejection(reader.fetch(cidOf(block))), first)
+  assert.equal(proxy.asked.get('block/get'), 1)
+  await store(t, nodeAt(), [block])
+  await until('it is asked for again', () =>
+    reader.fetch(cidOf(block)).then(
+      () => true,
+      () => false,
+    ),
+  )
+  assert.ok(reader.get(multihashOf(block))!.equals(block))
 })
 
 test('a block that Kubo returns altered is refused by name, and not kept', async t => {

@@ -70,9 +70,14 @@ export async function mountFixture(t: TestScope): Promise<MountFixture> {
   }
 }
 
-/** Adds valid paths of the fixture's Nix store to a state. Throws where it fails. */
-export async function addToState({ nix }: MountFixture, state: string, paths: readonly string[]): Promise<void> {
-  const { code, stderr } = await nix.cli(['add', ...paths, '--state', state])
+/** Adds valid paths of the fixture's Nix store to a state, with further arguments. Throws where it fails. */
+export async function addToState(
+  { nix }: MountFixture,
+  state: string,
+  paths: readonly string[],
+  args: readonly string[] = [],
+): Promise<void> {
+  const { code, stderr } = await nix.cli(['add', ...paths, '--state', state, ...args])
   if (code !== 0) throw new Error(`nix-ipfs-mount add failed with status ${code}: ${stderr}`)
 }
 

@@ -1,8 +1,8 @@
 import type { TestScope } from './cleanup.ts'
-import { listen } from './kubo-proxy.ts'
+import { answerAll, type FixedAnswer, listen } from './kubo-proxy.ts'
 
 /** What answers at an address where a Kubo was expected, and what a message must say of it. */
-export const strangers: readonly { what: string; status: number; type: string; body: string; says: RegExp }[] = [
+export const strangers: readonly (FixedAnswer & { what: string; says: RegExp })[] = [
   { what: 'a web site', status: 200, type: 'text/html', body: '<html>\nwelcome</html>', says: /not answer as Kubo/ },
   { what: 'nothing there', status: 404, type: 'text/plain', body: '404 page\nnot found', says: /not answer as Kubo/ },
   { what: 'no POST', status: 405, type: 'text/plain', body: '', says: /not answer as Kubo/ },
@@ -23,11 +23,8 @@ export const strangers: readonly { what: string; status: number; type: string; b
 ]
 
 /** A server that gives everybody the same answer; its base URL. */
-export function stranger(t: TestScope, { status, type, body }: (typeof strangers)[number]): Promise<string> {
-  return listen(t, (incoming, response) => {
-    incoming.resume()
-    response.writeHead(status, { 'content-type': type }).end(body)
-  })
+export function stranger(t: TestScope, answer: FixedAnswer): Promise<string> {
+  return listen(t, answerAll(answer))
 }
 
 /** A server that takes every request and never answers. */

@@ -25,6 +25,15 @@ export interface MountDriver {
   }
 }
 
+/** A block store that a mount may show. */
+export interface MountBlocks {
+  name: string
+  /** Starts what keeps the blocks, for as long as the scope lasts; arguments that put those of a new state there. */
+  start(scope: TestScope): Promise<readonly string[]>
+  /** What this one alone must do: everything else is the same for all. */
+  tests(shared: Shared): void
+}
+
 /** One mount with the whole fixture in it, shared by the tests of a suite. */
 export interface SharedMount {
   readonly driver: MountDriver
@@ -40,27 +49,32 @@ export interface SharedMount {
 /** The shared mount; tests call it when they run, since it is made after they are declared. */
 export type Shared = () => SharedMount
 
+/** What `--blocks` is if it is not given. */
+const localBlocks: MountBlocks = { name: 'local packs', start: async () => [], tests: damageTests }
+
 /**
- * What every driver must do: the mount shows a real Nix store's paths to the byte and the bit, and nothing else. All
- * access to the mount is from child processes with a time limit, so that a mount that hangs fails a test.
+ * What every driver must do with every block store: the mount shows a real Nix store's paths to the byte and the bit,
+ * and nothing else. All access to the mount is from child processes with a time limit, so that a mount that hangs
+ * fails a test.
  */
-export function mountSuite(driver: MountDriver): void {
-  describe(`mount by ${driver.name}`, () => {
+export function mountSuite(driver: MountDriver, blocks = localBlocks): void {
+  describe(`mount by ${driver.name}, blocks in ${blocks.name}`, () => {
     const scope = suiteScope()
     let shared: SharedMount | undefined
     before(async () => {
-      shared = await share(scope, driver)
+      shared = await share(scope, driver, blocks)
     })
     const get = () => {
       if (shared === undefined) throw new Error('there is no mount, see the failure above')
       return shared
     }
+    // First, because it measures what the fixture alone takes.
+    describe('the block store', () => blocks.tests(get))
     describe('attributes', () => attributeTests(get))
     describe('reading', () => readTests(get))
     describe('writing', () => writeTests(get))
     describe('names', () => nameTests(get))
     describe('changes by other processes', () => changeTests(get))
-    describe('damage', () => damageTests(get))
   })
 }
 
@@ -77,12 +91,13 @@ export function inMount(mount: Mount, storePath: string): string {
   return `${mount.folder}/${basename(storePath)}`
 }
 
-async function share(scope: TestScope, driver: MountDriver): Promise<SharedMount> {
+async function share(scope: TestScope, driver: MountDriver, blocks: MountBlocks): Promise<SharedMount> {
   await tempInMemory(scope)
+  const where = await blocks.start(scope)
   const fixture = await mountFixture(scope)
   const state = tempFolder(scope, 'state')
   const { tree, undecodable, file, program, link } = fixture
-  await addToState(fixture, state, [tree, undecodable, file, program, link])
+  await addToState(fixture, state, [tree, undecodable, file, program, link], where)
   const mount = await mountStore(scope, { state, args: driver.args })
   return { driver, fixture, state, mount, real: fixture.nix.physical(tree), mounted: inMount(mount, tree) }
 }
