@@ -1,4 +1,5 @@
 import { output } from '../test/helpers/run.ts'
+import { failureFact } from './failure.ts'
 import { dropCaches, type Micro } from './measure.ts'
 import { Messages } from './read-messages.ts'
 import type { Operation } from './read-operations.ts'
@@ -19,7 +20,7 @@ export class Reading {
   readonly #trees: Trees
   readonly #measurements: Measurement[] = []
   /** Why, by subject and operation. */
-  readonly #leftOut = new Map<string, string>()
+  readonly #leftOut = new Map<string, unknown>()
   /** What native has found, by operation. */
   readonly #found = new Map<string, string>()
 
@@ -35,9 +36,7 @@ export class Reading {
   }
 
   facts(): Fact[] {
-    const leftOut = [...this.#leftOut].map(
-      ([key, why]): Fact => ({ what: `${key}: left out`, unit: 'text', value: why.replaceAll(/\s+/g, ' ') }),
-    )
+    const leftOut = [...this.#leftOut].map(([key, why]) => failureFact(`${key}: left out`, why))
     return [...leftOut, ...this.messages.facts()]
   }
 
@@ -101,7 +100,7 @@ export class Reading {
       }
     } catch (error) {
       if (subject.name === NATIVE) throw error
-      this.#leftOut.set(keyOf(subject, what), (error as Error).message)
+      this.#leftOut.set(keyOf(subject, what), error)
       const states = [`${what}, cold`, `${what}, warm`]
       const kept = this.#measurements.filter(
         entry => entry.subject !== subject.name || !states.includes(entry.operation),

@@ -80,7 +80,8 @@ function inUnit({ unit, amount }: Measurement, seconds: number): number {
 /** Three digits that count. */
 function digits(value: number): string {
   if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value >= 1 ? value.toFixed(2) : value.toFixed(3)
+  if (value >= 1) return value.toFixed(value >= 10 ? 1 : 2)
+  return value >= 0.01 ? value.toFixed(3) : value.toPrecision(2)
 }
 
 function goalRow(goal: Goal): string[] {
