@@ -1,5 +1,5 @@
 import { cpus, loadavg, release, totalmem } from 'node:os'
-import { cli, output } from '../test/helpers/run.ts'
+import { cli, output, run } from '../test/helpers/run.ts'
 import type { Machine } from './types.ts'
 
 /** Facts of the machine that explain the figures, and none that name it. `folder` is where the work is done. */
@@ -29,10 +29,10 @@ async function filesystemOf(folder: string): Promise<string> {
   return type
 }
 
-/** What `<command> --version` and the like print, without the program's name. */
+/** What `<command> --version` and the like print, without the program's name. Some print it and fail. */
 export async function versionOf(command: string, ...args: string[]): Promise<string> {
-  const text = (await output(command, args)).toString()
-  const version = /[0-9]+\.[0-9]+(\.[0-9]+)?/.exec(text)?.[0]
+  const { stdout, stderr } = await run(command, args)
+  const version = /[0-9]+\.[0-9]+(\.[0-9]+)?/.exec(`${stdout}${stderr}`)?.[0]
   if (version === undefined) throw new Error(`${command} ${args.join(' ')}: says no version`)
   return version
 }

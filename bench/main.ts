@@ -3,14 +3,16 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { failoverSuite } from './failover.ts'
 import { importSuite } from './import.ts'
 import { plotSvg } from './plot.ts'
 import { readSuite } from './read.ts'
 import { markdown, summary } from './report.ts'
+import { scaleSuite } from './scale.ts'
 import { closeAll, withScope } from './scope.ts'
 import type { Results, Suite, SuiteResult } from './types.ts'
 
-const suites: Suite[] = [readSuite, importSuite]
+const suites: Suite[] = [readSuite, importSuite, failoverSuite, scaleSuite]
 
 const USAGE = `usage: npm run bench -- <suite>… [--date YYYY-MM-DD] [--rounds N]
 suites: ${suites.map(({ name }) => name).join(', ')}, all

@@ -13,6 +13,14 @@ export interface Timed {
   stdout: string
 }
 
+/** Compiles bench/<name>.c into the folder; the program. */
+export async function compileC(name: string, folder: string): Promise<string> {
+  const program = join(folder, name)
+  const source = fileURLToPath(new URL(`../../bench/${name}.c`, import.meta.url))
+  await output('gcc', ['-O2', '-Wall', '-pthread', '-o', program, source])
+  return program
+}
+
 /** The measuring client of micro.c. */
 export class Micro {
   readonly #program: string
@@ -23,19 +31,17 @@ export class Micro {
 
   /** Compiles it into the folder. */
   static async compile(folder: string): Promise<Micro> {
-    const program = join(folder, 'micro')
-    const source = fileURLToPath(new URL('../../bench/micro.c', import.meta.url))
-    await output('gcc', ['-O2', '-Wall', '-o', program, source])
-    return new Micro(program)
+    return new Micro(await compileC('micro', folder))
   }
 
-  /** Two passes of an operation over the same files: seconds of the first and of the second. */
+  /** Seconds of each of `passes` passes of an operation over the same files. */
   async passes(
-    operation: 'stat' | 'open-read' | 'sequential',
+    operation: 'stat' | 'open-read' | 'sequential' | 'folders',
+    passes: number,
     ...args: (string | number)[]
-  ): Promise<[number, number]> {
-    const { numbers } = await this.#measure([operation, ...args.map(String)])
-    return [numbers[0]!, numbers[1]!]
+  ): Promise<number[]> {
+    const { numbers } = await this.#measure([operation, `${passes}`, ...args.map(String)])
+    return numbers
   }
 
   /** Runs a command to its end. Throws an Error where it fails. */

@@ -1,11 +1,12 @@
 /*
  * The measuring client: small, so that its own cost is nearly nothing, and the same program for all that is measured.
  *
- *     micro stat FOLDER COUNT BYTES       stat of FOLDER/f0 to FOLDER/f<COUNT-1>
- *     micro open-read FOLDER COUNT BYTES  open, read of the whole file at once, and close of each
- *     micro sequential FILE BYTES         read of one file from start to end, 1 MiB at a time
- *         These make two passes and print the seconds of each: first pass, second pass. Whatever has not the size it
- *         should have is a failure.
+ *     micro stat PASSES FOLDER COUNT BYTES       stat of FOLDER/f0 to FOLDER/f<COUNT-1>
+ *     micro open-read PASSES FOLDER COUNT BYTES  open, read of the whole file at once, and close of each
+ *     micro sequential PASSES FILE BYTES         read of one file from start to end, 1 MiB at a time
+ *     micro folders PASSES LIST COUNT            stat of the COUNT folders that LIST names, one a line
+ *         These print the seconds of each pass. Whatever has not the size it should have, or is no folder, is a
+ *         failure.
  *     micro run COMMAND ARGUMENT...       runs a command; its output and status are passed on
  *         Seconds of wall clock from fork to exit, of processor in user mode, and in kernel mode.
  *     micro memory COMMAND ARGUMENT...    the same, and looks at its memory every 2 ms
@@ -63,6 +64,31 @@ static char **file_names(const char *folder, long count) {
   for (long i = 0; i < count; i++)
     if (asprintf(&names[i], "%s/f%ld", folder, i) < 0) fail(folder, "no memory");
   return names;
+}
+
+/* The lines of a file. */
+static char **listed_names(const char *list, long count) {
+  char **names = calloc(count, sizeof *names);
+  FILE *lines = fopen(list, "r");
+  if (lines == NULL) fail(list, strerror(errno));
+  for (long i = 0; i < count; i++) {
+    size_t room = 0;
+    ssize_t length = getline(&names[i], &room, lines);
+    if (length < 2) fail(list, "has fewer lines");
+    names[i][length - 1] = '\0';
+  }
+  fclose(lines);
+  return names;
+}
+
+static double folders_pass(char **names, long count) {
+  struct stat found;
+  double start = now();
+  for (long i = 0; i < count; i++) {
+    if (stat(names[i], &found) != 0) fail(names[i], strerror(errno));
+    if (!S_ISDIR(found.st_mode)) fail(names[i], "is no folder");
+  }
+  return now() - start;
 }
 
 static double stat_pass(char **names, long count, long bytes) {
@@ -144,21 +170,29 @@ int main(int count, char **arguments) {
   const char *what = count > 1 ? arguments[1] : "";
   if (count > 2 && strcmp(what, "run") == 0) return run(arguments + 2, 0);
   if (count > 2 && strcmp(what, "memory") == 0) return run(arguments + 2, 1);
-  double first, second;
-  if (count == 5 && strcmp(what, "stat") == 0) {
-    char **names = file_names(arguments[2], number(arguments[3]));
-    first = stat_pass(names, number(arguments[3]), number(arguments[4]));
-    second = stat_pass(names, number(arguments[3]), number(arguments[4]));
-  } else if (count == 5 && strcmp(what, "open-read") == 0) {
-    char **names = file_names(arguments[2], number(arguments[3]));
-    first = open_read_pass(names, number(arguments[3]), number(arguments[4]));
-    second = open_read_pass(names, number(arguments[3]), number(arguments[4]));
-  } else if (count == 4 && strcmp(what, "sequential") == 0) {
-    first = sequential_pass(arguments[2], number(arguments[3]));
-    second = sequential_pass(arguments[2], number(arguments[3]));
+  /* The first pass must not pay for our own memory. */
+  memset(buffer, 1, sizeof buffer);
+  long passes = count > 2 ? number(arguments[2]) : 0;
+  char **names = NULL;
+  long files = 0, bytes = 0;
+  if (count == 6 && (strcmp(what, "stat") == 0 || strcmp(what, "open-read") == 0)) {
+    files = number(arguments[4]);
+    bytes = number(arguments[5]);
+    names = file_names(arguments[3], files);
+  } else if (count == 5 && strcmp(what, "folders") == 0) {
+    files = number(arguments[4]);
+    names = listed_names(arguments[3], files);
+  } else if (count == 5 && strcmp(what, "sequential") == 0) {
+    bytes = number(arguments[4]);
   } else {
     fail(what, "unknown, or a wrong number of arguments");
   }
-  result("%.9f %.9f\n", first, second);
+  for (long pass = 0; pass < passes; pass++) {
+    double seconds = strcmp(what, "stat") == 0        ? stat_pass(names, files, bytes)
+                     : strcmp(what, "open-read") == 0 ? open_read_pass(names, files, bytes)
+                     : strcmp(what, "folders") == 0   ? folders_pass(names, files)
+                                                      : sequential_pass(arguments[3], bytes);
+    result(pass + 1 < passes ? "%.9f " : "%.9f\n", seconds);
+  }
   return 0;
 }

@@ -17,7 +17,7 @@ export async function plotSvg(results: Results): Promise<string> {
     padding: 12,
     config: { axis: { labelLimit: 260 }, legend: { labelLimit: 260 }, header: { labelLimit: 260 } },
     resolve: { scale: { color: 'independent', x: 'independent', y: 'independent', yOffset: 'independent' } },
-    vconcat: results.suites.map(suiteSpec),
+    vconcat: results.suites.filter(({ measurements }) => measurements.length > 0).map(suiteSpec),
   }
   return await new View(parse(compile(spec).spec), { renderer: 'none' }).toSVG()
 }

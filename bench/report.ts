@@ -1,5 +1,5 @@
 import { median, medianSeconds, ratioOf } from './statistics.ts'
-import type { Fact, Goal, Measurement, Results, SuiteResult, Unit } from './types.ts'
+import type { Fact, Figure, Goal, Measurement, Results, SuiteResult, Unit } from './types.ts'
 
 /** results.json as a page of Markdown. */
 export function markdown(results: Results, date: string): string {
@@ -24,13 +24,10 @@ function suiteMarkdown(suite: SuiteResult): string {
     `load ${machine.load.map(load => load.toFixed(1)).join(' to ')}`,
   ]
   const inputs = Object.entries(input).map(([name, value]) => `${name}: ${value}`)
-  const sections = [
-    `## ${suite.title}`,
-    `${about.join('; ')}.`,
-    `Input: ${inputs.join('; ')}.`,
-    `Ratios are of time, to ${suite.baseline}: below 1 is faster.`,
-    timesTable(suite),
-  ]
+  const sections = [`## ${suite.title}`, `${about.join('; ')}.`, `Input: ${inputs.join('; ')}.`]
+  if (suite.measurements.length > 0) {
+    sections.push(`Ratios are of time, to ${suite.baseline}: below 1 is faster.`, timesTable(suite))
+  }
   if (suite.goals.length > 0) sections.push(table(['goal', 'measured', 'at most', 'reached'], suite.goals.map(goalRow)))
   if (suite.facts.length > 0) sections.push(table(['also', 'measured'], suite.facts.map(factRow)))
   return sections.join('\n\n')
@@ -83,20 +80,37 @@ function inUnit({ unit, amount }: Measurement, seconds: number): number {
 /** Three digits that count. */
 function digits(value: number): string {
   if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value >= 1 ? value.toFixed(2) : value.toFixed(3)
+  if (value >= 1) return value.toFixed(value >= 10 ? 1 : 2)
+  return value >= 0.01 ? value.toFixed(3) : value.toPrecision(2)
 }
 
-function goalRow({ what, unit, value, limit }: Goal): string[] {
-  return [what, amount(value, unit), amount(limit, unit), value <= limit ? 'yes' : '**no**']
+function goalRow(goal: Goal): string[] {
+  const { what, unit, value, limit } = goal
+  const measured = value === undefined ? 'not measured' : amount(value, unit)
+  return [what, measured, amount(limit, unit), isReached(goal) ? 'yes' : '**no**']
 }
 
-function factRow({ what, unit, value }: Fact): string[] {
-  return [what, amount(value, unit)]
+function isReached({ value, limit }: Goal): boolean {
+  return value !== undefined && value <= limit
 }
 
-function amount(value: number, unit: Fact['unit']): string {
-  if (unit === 'ratio') return value.toFixed(2)
-  return unit === 'bytes' ? `${(value / 1e6).toFixed(1)} MB` : `${value.toFixed(0)} ${unit}`
+function factRow(fact: Fact): string[] {
+  return [fact.what, fact.unit === 'text' ? fact.value : amount(fact.value, fact.unit)]
+}
+
+function amount(value: number, unit: Figure): string {
+  switch (unit) {
+    case 'ratio':
+      return value.toFixed(2)
+    case 'bytes':
+      return `${(value / 1e6).toFixed(1)} MB`
+    case 'bytes an entry':
+      return `${value.toFixed(0)} ${unit}`
+    case 'seconds':
+      return `${digits(value)} s`
+    case 'count':
+      return `${value}`
+  }
 }
 
 function table(head: string[], rows: string[][]): string {
@@ -104,8 +118,8 @@ function table(head: string[], rows: string[][]): string {
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
 }
 
-/** One line a measurement, for the terminal. */
-export function summary({ measurements, goals, baseline }: SuiteResult): string[] {
+/** One line a measurement, goal and fact, for the terminal. */
+export function summary({ measurements, goals, facts, baseline }: SuiteResult): string[] {
   const lines = measurements.map(entry => {
     const base = measurements.find(other => other.operation === entry.operation && other.subject === baseline)!
     const value = `${digits(inUnit(entry, medianSeconds(entry.rounds)))} ${unitOf(entry.unit)}`
@@ -114,8 +128,7 @@ export function summary({ measurements, goals, baseline }: SuiteResult): string[
   })
   return [
     ...lines,
-    ...goals.map(
-      goal => `${goal.value <= goal.limit ? 'reached' : 'MISSED '} ${goalRow(goal).slice(0, 3).join(' | ')}`,
-    ),
+    ...goals.map(goal => `${isReached(goal) ? 'reached' : 'MISSED '} ${goalRow(goal).slice(0, 3).join(' | ')}`),
+    ...facts.map(fact => `also    ${factRow(fact).join(' | ')}`),
   ]
 }

@@ -19,7 +19,7 @@ export interface SuiteResult {
   machine: Machine
   /** What the inputs were made from: seeds, numbers, sizes. */
   input: Record<string, number | string>
-  /** The subject that the others are compared with. */
+  /** The subject that the others are compared with; every operation has it. */
   baseline: string
   measurements: Measurement[]
   /** Sizes and the like, which have no baseline. */
@@ -60,18 +60,17 @@ export interface Round {
   parts?: Record<string, number>
 }
 
-/** Something that was measured without a subject to compare it with. */
-export interface Fact {
-  what: string
-  unit: 'bytes' | 'bytes an entry' | 'ratio'
-  value: number
-}
+/** Something that was measured, or happened, without a subject to compare it with. */
+export type Fact = { what: string; unit: Figure; value: number } | { what: string; unit: 'text'; value: string }
+
+export type Figure = 'bytes' | 'bytes an entry' | 'ratio' | 'seconds' | 'count'
 
 /** A figure that the project's design asks for. */
 export interface Goal {
   what: string
-  unit: 'bytes' | 'ratio'
-  value: number
+  unit: Figure
+  /** Undefined where nothing could be measured: then it is missed, too. */
+  value: number | undefined
   /** `value` must not be above it. */
   limit: number
 }

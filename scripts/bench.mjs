@@ -2,13 +2,13 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from './build.mjs'
-import { setUpTests } from './setup.mjs'
+import { setUpBenchmarks } from './setup.mjs'
 import { main, root, runForeground, SetupError, say } from './tools.mjs'
 
 await main(async () => {
   if (process.getuid() !== 0) throw new SetupError('the benchmark mounts and empties caches: run it as root')
   if (!existsSync('/dev/fuse')) throw new SetupError('the benchmark mounts, and there is no /dev/fuse: modprobe fuse')
-  setUpTests()
+  setUpBenchmarks()
   say('building')
   build()
   return runForeground(process.execPath, [join(root, 'dist', 'bench', 'main.js'), ...process.argv.slice(2)])

@@ -1,5 +1,5 @@
-// Installs what `npm start` and `npm test` need and is missing: Debian packages, node_modules, and the real Kubo that
-// the tests compare with. Every step looks first and says what it does; with everything in place nothing is run.
+// Installs what `npm start`, `npm test` and `npm run bench` need and is missing: Debian packages, node_modules, and the
+// real Kubo that tests and benchmarks compare with. Every step looks first and says what it does; with everything in place nothing is run.
 import {
   copyFileSync,
   existsSync,
@@ -27,6 +27,11 @@ const testPackages = [
   { name: 'rsync', present: () => findCommand('rsync') },
   { name: 'gcc', present: () => findCommand('gcc') },
   { name: 'libc6-dev', present: () => hasLibrary('libc.a') },
+]
+/** The other FUSE file system that the benchmark compares with, and the program that makes its images. */
+const benchPackages = [
+  { name: 'squashfuse', present: () => findCommand('squashfuse_ll') },
+  { name: 'squashfs-tools', present: () => findCommand('mksquashfs') },
 ]
 /** Go fetches Kubo over HTTPS. */
 const certificates = { name: 'ca-certificates', present: () => certificateFiles.some(existsSync) }
@@ -75,11 +80,20 @@ function isKnown(database) {
 
 /** The same, and what the tests need besides. */
 export function setUpTests() {
+  setUpWith(testPackages)
+}
+
+/** The same, and what the benchmarks compare with. */
+export function setUpBenchmarks() {
+  setUpWith([...testPackages, ...benchPackages])
+}
+
+function setUpWith(more) {
   checkNode()
   const kubo = pinnedKubo()
   const buildKubo = !existsSync(kubo.binary)
   if (buildKubo) checkGo()
-  installPackages([...packages, ...testPackages, ...(buildKubo ? [certificates] : [])])
+  installPackages([...packages, ...more, ...(buildKubo ? [certificates] : [])])
   installModules()
   if (buildKubo) makeKubo(kubo)
 }

@@ -56,7 +56,11 @@ export async function kuboRepo(t: TestScope): Promise<KuboRepo> {
 
 /** A fresh repository with a running daemon on free ports of the loopback interface. */
 export async function startKubo(t: TestScope): Promise<Kubo> {
-  const { repo, ipfs } = await kuboRepo(t)
+  return startDaemon(t, await kuboRepo(t))
+}
+
+/** The daemon of a repository, on free ports of the loopback interface. */
+export async function startDaemon(t: TestScope, { repo, ipfs }: KuboRepo): Promise<Kubo> {
   // setpriv ends the daemon should the test process be killed before it could clean up.
   const daemon = spawn('setpriv', ['--pdeathsig', 'KILL', kuboBinary(), 'daemon'], {
     env: environment(repo),
