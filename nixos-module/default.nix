@@ -140,6 +140,8 @@ in
         # program runs, and what needs the mount cannot wait for it by ordering itself after this unit.
         Type = "exec";
         ExecStart = "${lib.getExe cfg.package} ${cfg.mountPoint} --config ${configFile}";
+        # Another server takes over; who reads waits for a moment.
+        ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
         Restart = "on-failure";
         RestartSec = 5;
         # Wrong usage: the same again would help nobody.

@@ -43,6 +43,7 @@ export async function mountKernel(
   let mountId: number | undefined
   const folder = runtimeFolder(process.env)
   const kept = folder && runtimePath(folder, mountpoint, 'json')
+  const runtimeFiles = folder && kept ? [kept, runtimePath(folder, mountpoint, 'sock')] : []
   const supervisor = new Supervisor({
     mountpoint,
     command: [
@@ -52,7 +53,7 @@ export async function mountKernel(
     mount: async () => {
       const fd = await mountDevice(mountpoint)
       mountId = mountAt(mountpoint)?.id
-      dismissReaper = startReaper(mountpoint)
+      dismissReaper = startReaper(mountpoint, runtimeFiles)
       return fd
     },
     unmount: async () => {

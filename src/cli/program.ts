@@ -10,6 +10,8 @@ import { lsCommand } from './commands/ls.ts'
 import { mountCommand } from './commands/mount.ts'
 import { narCommand } from './commands/nar.ts'
 import { runCommand } from './commands/run.ts'
+import { statusCommand } from './commands/status.ts'
+import { upgradeCommand } from './commands/upgrade.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { readPackageVersion } from './version.ts'
 
@@ -91,6 +93,8 @@ const parser = yargs(words)
   .command(runCommand)
   .command(verifyCommand)
   .command(keyCommand)
+  .command(statusCommand)
+  .command(upgradeCommand)
   .command({
     command: 'completion',
     describe: 'Print a completion script for bash or zsh',

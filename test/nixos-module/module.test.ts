@@ -65,6 +65,7 @@ describe('the unit', () => {
     })
     assert.equal(serviceConfig.Type, 'exec')
     assert.equal(serviceConfig.Restart, 'on-failure')
+    assert.equal(serviceConfig.ExecReload, '/coreutils/bin/kill -HUP $MAINPID')
     assert.equal(serviceConfig.RestartPreventExitStatus, 2)
     for (const limit of ['TimeoutStartSec', 'TimeoutStopSec']) assert.ok(Number(serviceConfig[limit]) > 0, limit)
     assert.ok(postStop.includes('umount'))

@@ -260,6 +260,7 @@ let
       pkgs =
         lib.genAttrs [
           "cacert"
+          "coreutils"
           "fuse2"
           "fuse3"
           "go"
