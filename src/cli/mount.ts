@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MountError } from '../errors.ts'
 import { type ControlHandlers, listenControl } from '../fs/control.ts'
 import type { MountStatus } from '../fs/status.ts'
@@ -18,6 +19,9 @@ export interface MountRequest {
   noResend: boolean
   stop: StopRequest
 }
+
+const PATIENCE_MS = 5000
+const RETRY_MS = 20
 
 /** How the end of a mount is asked for. */
 export interface StopRequest {
@@ -86,7 +90,7 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
       await supervisor.upgrade()
     },
     status: async () => {
-      const server = await supervisor.status()
+      const server = await patiently(() => supervisor.status())
       if (server === undefined) throw new MountError(`${mountpoint}: no server answers just now; try again`)
       return {
         ...server,
@@ -101,6 +105,14 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
       }
     },
     close: async () => {},
+  }
+}
+
+/** While another server takes over there is none to ask; that is soon past. */
+async function patiently<T>(ask: () => Promise<T | undefined>): Promise<T | undefined> {
+  for (const end = performance.now() + PATIENCE_MS; ; await sleep(RETRY_MS)) {
+    const answer = await ask()
+    if (answer !== undefined || performance.now() > end) return answer
   }
 }
 

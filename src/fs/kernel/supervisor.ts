@@ -24,8 +24,9 @@ export interface SupervisorOptions {
   mountpoint: string
   /** Program and arguments of a server. */
   command: readonly string[]
-  /** Mounts, and gives the device: at the start, and anew where the kernel cannot resend. Throws MountError. */
-  mount(): Promise<number>
+  openDevice(): number
+  /** Mounts the device: at the start, and another where the kernel cannot resend. Throws MountError. */
+  mount(fd: number): Promise<void>
   /** Takes the mount away, also where it is busy. Throws MountError. */
   unmount(): Promise<void>
   /** False when somebody else has unmounted it; who has files open there goes on reading them till then. */
@@ -53,6 +54,7 @@ export class Supervisor implements MountedFs {
   upgrades = 0
   readonly #options: SupervisorOptions
   #fd = -1
+  #mounted = false
   #active: ServerProcess | undefined
   /** The one that comes next, ready or starting. */
   #next: ServerProcess | undefined
@@ -78,10 +80,25 @@ export class Supervisor implements MountedFs {
 
   /** Mounts; resolves when a server answers. Throws MountError. */
   async start(): Promise<void> {
-    this.#fd = await this.#options.mount()
-    this.#prepare()
     this.#watch = setInterval(() => this.#ask(), ASK_MS)
+    try {
+      await this.#mount()
+    } catch (error) {
+      this.#finish({ why: (error as Error).message, failed: true })
+      await this.ended
+      throw error
+    }
     await this.#serving.promise
+  }
+
+  /** A server starts while the kernel mounts. */
+  async #mount(): Promise<void> {
+    this.#fd = this.#options.openDevice()
+    this.#mounted = false
+    this.#prepare()
+    await this.#options.mount(this.#fd)
+    this.#mounted = true
+    if (this.#next?.ready) this.#begin(this.#next)
   }
 
   /** Of the server that answers now. */
@@ -109,7 +126,8 @@ export class Supervisor implements MountedFs {
       case 'ready':
         server.ready = true
         server.unanswered = 0
-        return this.#active === undefined ? this.#begin(server) : this.#follow(this.#active)
+        if (this.#active !== undefined) return this.#follow(this.#active)
+        return this.#mounted ? this.#begin(server) : undefined
       case 'negotiated':
         this.#negotiated = message.negotiated
         this.#keep()
@@ -175,12 +193,12 @@ export class Supervisor implements MountedFs {
     if (wasActive) this.restarts++
     if (wasActive && this.#upgrading !== undefined) this.upgrades++
     else this.#options.log.warn(`${server.describe()}; another takes over`)
-    if (this.#next?.ready) return this.#begin(this.#next)
+    if (this.#mounted && this.#next?.ready) return this.#begin(this.#next)
     setTimeout(() => this.#prepare(), this.#failures > 1 ? FIRST_PAUSE_MS * 2 ** (this.#failures - 2) : 0)
   }
 
   #ask(): void {
-    if (this.#fd >= 0 && !this.#options.isMounted()) return this.#unmounted()
+    if (this.#mounted && !this.#options.isMounted()) return this.#unmounted()
     for (const server of [this.#active, this.#next]) {
       if (server === undefined) continue
       if (server.unanswered++ >= (server.ready ? MAX_UNANSWERED : MAX_UNANSWERED_STARTING)) {
@@ -192,20 +210,18 @@ export class Supervisor implements MountedFs {
 
   /** Before Linux 6.9 no server can be given what another has taken: who waits gets an error, and we mount anew. */
   async #mountAgain(): Promise<void> {
-    const { log, mountpoint, mount } = this.#options
+    const { log, mountpoint } = this.#options
     log.warn(`${mountpoint}: this kernel cannot resend requests (Linux 6.9 and newer can), so it is mounted again`)
     try {
       await this.#takeDown()
       if (this.#over) return
-      const fd = await mount()
-      this.#fd = fd
-      if (this.#over) return await this.#takeDown()
+      this.#negotiated = undefined
+      this.#used = false
+      await this.#mount()
+      if (this.#over) await this.#takeDown()
     } catch (error) {
-      return this.#finish({ why: (error as Error).message, failed: true })
+      this.#finish({ why: (error as Error).message, failed: true })
     }
-    this.#negotiated = undefined
-    this.#used = false
-    this.#prepare()
   }
 
   /** Starts a new server, of a new version where one is installed, and hands over to it. Throws MountError. */
@@ -258,6 +274,7 @@ export class Supervisor implements MountedFs {
     this.#next = undefined
     if (this.#fd >= 0) closeDevice(this.#fd)
     this.#fd = -1
+    this.#mounted = false
     await unmount()
   }
 
