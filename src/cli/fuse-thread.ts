@@ -4,9 +4,6 @@ import { StoreFs } from '../fs/store-fs.ts'
 import { openStore, type Store } from './compose.ts'
 import type { Config } from './config.ts'
 
-/** First argument of a process that is a server of a mount; its second is a {@link ServerConfig} as JSON. */
-export const SERVER_WORD = 'fuse-server'
-
 /** What a server must know of the command that started it. */
 export interface ServerConfig {
   config: Config

@@ -9,9 +9,10 @@ import { mountAt, readMounts } from '../fs/mountinfo.ts'
 import { lazyUnmount } from '../fs/mountpoint.ts'
 import { stderrLogger } from '../log.ts'
 import type { Config } from './config.ts'
-import { SERVER_WORD, type ServerConfig } from './fuse-thread.ts'
+import type { ServerConfig } from './fuse-thread.ts'
 import { asIdentity } from './identity.ts'
 import { runtimeFolder } from './runtime.ts'
+import { SERVER_WORD } from './server-word.ts'
 import { stateIdentity } from './state-user.ts'
 
 export interface KernelMountOptions {
