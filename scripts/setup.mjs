@@ -27,6 +27,7 @@ const testPackages = [
   { name: 'rsync', present: () => findCommand('rsync') },
   { name: 'gcc', present: () => findCommand('gcc') },
   { name: 'libc6-dev', present: () => hasLibrary('libc.a') },
+  { name: 'patchelf', present: () => findCommand('patchelf') },
 ]
 /** Go fetches Kubo over HTTPS. */
 const certificates = { name: 'ca-certificates', present: () => certificateFiles.some(existsSync) }
