@@ -1,4 +1,4 @@
-import type { NixStore } from './nix.ts'
+import { type NixStore, shellDerivation } from './nix.ts'
 
 /** Store paths of a real program that is linked dynamically. */
 export interface DynamicClosure {
@@ -21,13 +21,7 @@ export async function buildDynamicClosure(nix: NixStore): Promise<DynamicClosure
 
 const EXPRESSION = `
 let
-  make = name: script: derivation {
-    inherit name;
-    system = builtins.currentSystem;
-    builder = "/bin/sh";
-    PATH = "/usr/bin:/bin";
-    args = [ "-e" "-c" script ];
-  };
+  make = ${shellDerivation};
   interpreter = make "interpreter-1.0" ''
     mkdir -p $out/lib
     cp -L $(patchelf --print-interpreter /bin/bash) $out/lib
