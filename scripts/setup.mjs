@@ -27,6 +27,7 @@ const testPackages = [
   { name: 'rsync', present: () => findCommand('rsync') },
   { name: 'gcc', present: () => findCommand('gcc') },
   { name: 'libc6-dev', present: () => hasLibrary('libc.a') },
+  { name: 'patchelf', present: () => findCommand('patchelf') },
 ]
 /** The other FUSE file system that the benchmark compares with, and the program that makes its images. */
 const benchPackages = [

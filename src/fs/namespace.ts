@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import { MissingToolError, MountError, systemCode } from '../errors.ts'
+import { MissingToolError, MountError, systemCode, UnknownPathError } from '../errors.ts'
 import { STORE_DIR } from '../nix/store-path.ts'
 import { leaveSignalsTo } from './signals.ts'
 
@@ -14,7 +14,7 @@ import { leaveSignalsTo } from './signals.ts'
 
 /**
  * $1 is the mount, $2 the store directory, $3 what runs the program, the rest the program. Until the program starts,
- * messages go to descriptor 2, which is a pipe; the program's own is 3. A word on 4 says that all went well.
+ * messages go to descriptor 2, which is a pipe; the program's own is 3. Words on 4 say how far it came.
  * An overlay of one layer needs no overlay.
  */
 const SCRIPT = `
@@ -25,7 +25,16 @@ if [ -n "$(ls -A "$store")" ]; then
 else
   mount --bind "$mount" "$store"
 fi
-echo ready >&4
+echo mounted >&4
+case "$1" in
+  */*)
+    if [ ! -e "$1" ]; then echo "there is no such file, in the store or on this machine" >&2; exit 1; fi
+    if [ ! -f "$1" ]; then echo "is not a program" >&2; exit 1; fi
+    if [ ! -x "$1" ]; then echo "is not executable" >&2; exit 1; fi ;;
+  *)
+    if ! command -v "$1" >/dev/null; then echo "there is no such program in PATH" >&2; exit 1; fi ;;
+esac
+echo found >&4
 exec $wrapper "$@" 2>&3 3>&- 4>&-
 `
 
@@ -47,7 +56,7 @@ export interface Ended {
   signal: NodeJS.Signals | null
 }
 
-/** Runs the program to its end, its standard streams ours. Throws MountError, MissingToolError. */
+/** Runs the program to its end, its standard streams ours. Throws MountError, UnknownPathError, MissingToolError. */
 export async function runInNamespace({ mountpoint, program, args }: NamespaceOptions): Promise<Ended> {
   if (!existsSync(STORE_DIR)) {
     throw new MountError(
@@ -82,17 +91,15 @@ export async function runInNamespace({ mountpoint, program, args }: NamespaceOpt
   })
   const takeBack = leaveSignalsTo(child)
   try {
-    const [messages, ready, how] = await Promise.all([text(child.stderr!), text(child.stdio[4] as Readable), ended])
-    if (ready === '')
+    const [messages, words, how] = await Promise.all([text(child.stderr!), text(child.stdio[4] as Readable), ended])
+    const why = messages.trim().split('\n').at(-1) ?? ''
+    if (!words.includes('mounted'))
       throw new MountError(
-        `the store cannot be mounted at ${STORE_DIR} for a program: ${lastLine(messages)}${root ? '' : ' (as another user than root this takes user namespaces)'}`,
+        `the store cannot be mounted at ${STORE_DIR} for a program: ${why}${root ? '' : ' (as another user than root this takes user namespaces)'}`,
       )
+    if (!words.includes('found')) throw new UnknownPathError(`${program}: ${why}`)
     return how
   } finally {
     takeBack()
   }
-}
-
-function lastLine(messages: string): string {
-  return messages.trim().split('\n').at(-1) ?? ''
 }

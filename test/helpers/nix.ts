@@ -107,19 +107,22 @@ function listInfos(parsed: NixPathInfo[] | Record<string, NixPathInfo>): NixPath
   )
 }
 
+/** A function in Nix's language: the derivation of this name that a shell script makes, which ends at its first error. */
+export const shellDerivation = `name: script: derivation {
+  inherit name;
+  system = builtins.currentSystem;
+  builder = "/bin/sh";
+  PATH = "/usr/bin:/bin";
+  args = [ "-e" "-c" script ];
+}`
+
 /**
  * A derivation whose output is a folder: a file, a script, an empty file and folder, a link to itself; it refers to
  * itself and to a second path, which is a lone file.
  */
 export const sampleClosure = `
 let
-  make = name: script: derivation {
-    inherit name;
-    system = builtins.currentSystem;
-    builder = "/bin/sh";
-    PATH = "/usr/bin:/bin";
-    args = [ "-c" script ];
-  };
+  make = ${shellDerivation};
   dependency = make "dependency" "echo depended on > $out";
 in make "sample-1.0" ''
   mkdir -p $out/bin $out/share/empty
