@@ -12,7 +12,7 @@ import { configOf } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
 import { startMountServer } from '../mount-server.ts'
-import { printLine } from '../output.ts'
+import { announce, printLine } from '../output.ts'
 
 interface MountArguments extends GlobalArguments {
   mountpoint: string
@@ -58,7 +58,7 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     const config = configOf(argv)
     if (argv.background) {
       const words = process.argv.slice(2).filter(word => !/^--background(=|$)/.test(word))
-      printLine((await startMountServer(config, words, { bound: false })).line)
+      await printLine((await startMountServer(config, words, { bound: false })).line)
       return
     }
     const { mountLibfuse } = await loadLibfuse()
@@ -73,7 +73,7 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     unmountOnCrash(mounted, store)
     // From a thread of the pool: this one must answer meanwhile.
     await stat(mountpoint)
-    printLine(`mounted ${mountpoint}`)
+    announce(`mounted ${mountpoint}`)
     const poll = followCommits(store, mounted)
     // Where unmounting fails the end of this process is what ends the mount, and nobody is left hanging.
     const failed = (error: Error) => {

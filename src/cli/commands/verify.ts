@@ -58,9 +58,9 @@ async function verify(argv: VerifyArguments, config: Config): Promise<void> {
       inIndex ||= problems.some(({ kind }) => kind !== 'block')
       if (argv.repair) dropBlocks(store, record, problems)
       const path = fullPath(record.baseName)
-      if (config.json) printJson({ path, ok: problems.length === 0, bad: problems.map(describe) })
-      else if (problems.length === 0) printLine(`${path}: ok`)
-      else for (const problem of problems) printLine(text(path, problem))
+      if (config.json) await printJson({ path, ok: problems.length === 0, bad: problems.map(describe) })
+      else if (problems.length === 0) await printLine(`${path}: ok`)
+      else for (const problem of problems) await printLine(text(path, problem))
     }
   } finally {
     await store.close()
