@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { TestScope } from '../helpers/cleanup.ts'
-import { cleanSettings, cliProgram, type RunResult, run } from '../helpers/run.ts'
+import { cleanSettings, cliProgram, output, type RunResult, run } from '../helpers/run.ts'
 import { verifyState } from '../helpers/store.ts'
-import { tempFolder } from '../helpers/temp.ts'
+import { isMounted, tempFolder } from '../helpers/temp.ts'
+import { until } from '../helpers/until.ts'
+import { start } from './processes.ts'
 import { type AddedLine, addOne, known, newState, sampleTree } from './support.ts'
 
 // Standard output whose reader goes away, as in `ls -R | head -n1`: every command ends as SIGPIPE ends other tools, so
@@ -78,4 +80,16 @@ test('an add that nobody listens to ends in the middle, and does not say that it
   const paths = await known(target)
   assert.ok(paths.length > 0 && paths.length < files.length, `${paths.length} paths`)
   assert.ok((await verifyState(target)).every(({ ok }) => ok))
+})
+
+test('a mount whose standard output nobody reads serves all the same', async t => {
+  const folder = tempFolder(t)
+  const { child, ended } = start(t, [folder, '--state', state])
+  child.stdout.destroy()
+  await until('it is mounted', () => isMounted(folder))
+  const hello = join(folder, basename(added.path), 'hello.txt')
+  assert.equal((await output('cat', [hello])).toString(), 'hello\n')
+  child.kill('SIGTERM')
+  const { code, stderr } = await ended
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
 })

@@ -55,7 +55,7 @@ before(async () => {
 })
 
 describe('kill -9 of an add to packs', () => {
-  killedAddTests(suiteScope(), { blocks: () => 'local' })
+  killedAddTests(suiteScope(), { blocks: () => 'local', files: 600 })
 })
 
 describe('kill -9 of an add to Kubo', () => {
@@ -71,6 +71,8 @@ describe('kill -9 of an add to Kubo', () => {
   }
   killedAddTests(scope, {
     blocks: () => `kubo:${kubo.rpc}`,
+    // Each block that is checked is a request.
+    files: 60,
     // What the killed one had pinned is taken over, and nothing else is pinned.
     check: ({ baseName, root, nar }) =>
       assert.deepEqual(pins(), [root, nar!].map(cid => `${cidText(cid)} recursive nix-ipfs-mount:${baseName}`).sort()),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import {
   appendFileSync,
+  cpSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -20,6 +21,7 @@ import { decodeNode } from '../../src/unixfs/node.ts'
 import { emitTree } from '../../src/unixfs/tree-reader.ts'
 import type { NodeSink } from '../../src/unixfs/types.ts'
 import type { TestScope } from '../helpers/cleanup.ts'
+import { choosePoints, crashPoints } from '../helpers/crash-point.ts'
 import { randomTree, writeTree } from '../helpers/random-tree.ts'
 import { cli, output } from '../helpers/run.ts'
 import { type Verified as VerifyLine, verifyState, withStore } from '../helpers/store.ts'
@@ -326,6 +328,27 @@ test('a lost index is said so, and rebuilt from the packs alone', async t => {
   assert.equal(packs(state).length, kept.length + 1)
   for (const [pack, bytes] of kept) assert.ok(readFileSync(pack).equals(bytes))
   assert.equal((await verify(state)).code, 0)
+})
+
+test('a rebuild that is killed leaves the index lost, or made; the next one makes it', async t => {
+  const { state, marked, other } = await twoPaths(t)
+  rmSync(join(state, 'index'), { recursive: true })
+  const crash = await crashPoints(tempFolder(t))
+  const copy = () => {
+    const to = newState(t)
+    cpSync(state, to, { recursive: true })
+    return to
+  }
+  const rebuild = (state: string) => ['verify', '--repair', '--state', state]
+  for (const point of choosePoints(await crash.trace(rebuild(copy())), 8, 20261125)) {
+    const broken = copy()
+    assert.ok(await crash.run(rebuild(broken), point))
+    const { code, stderr } = await cli(['ls', '--state', broken])
+    if (code !== 0) assert.match(stderr, /^nix-ipfs-mount: [^\n]*verify --repair[^\n]*\n$/)
+    assert.equal((await cli(rebuild(broken))).code, 0)
+    const paths = (await verifyState(broken)).map(({ path, ok }) => ok && path)
+    assert.deepEqual(paths.sort(), [marked.path, other.path].sort())
+  }
 })
 
 test('a rebuild saves what is whole and names what is lost', async t => {

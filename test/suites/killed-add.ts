@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { before, test } from 'node:test'
 import type { Added } from '../../src/store/ingest.ts'
 import { openStateFolder } from '../../src/store/state.ts'
-import { known, newState, storedNar } from '../cli/support.ts'
+import { known, newState } from '../cli/support.ts'
 import type { TestScope } from '../helpers/cleanup.ts'
 import { type CrashPoint, type CrashPoints, choosePoints, crashPoints } from '../helpers/crash-point.ts'
 import { noise } from '../helpers/mount-fixture.ts'
@@ -16,6 +17,8 @@ import { tempFolder } from '../helpers/temp.ts'
 export interface KilledAddStore {
   /** What `--blocks` names. */
   blocks(): string
+  /** How many small files the tree has. */
+  files: number
   /** Looks at what the block store itself says once the path is there. */
   check?(path: Added): void
   /** Empties it, so that the next add finds nothing of the last one. */
@@ -30,17 +33,19 @@ const MIB = 1024 * 1024
 export function killedAddTests(scope: TestScope, store: KilledAddStore): void {
   const tree = join(tempFolder(scope), 'killed')
   let crash: CrashPoints
-  let dump: Buffer
+  let narHash: string
   let points: CrashPoint[]
   const add = (state: string) => ['add', tree, '--state', state, '--blocks', store.blocks()]
 
   before(async () => {
     mkdirSync(join(tree, 'many'), { recursive: true })
-    for (let i = 0; i < 600; i++)
+    for (let i = 0; i < store.files; i++)
       writeFileSync(join(tree, 'many', `file-${i}`), `contents of file ${i}\n`.repeat(i % 90))
     writeFileSync(join(tree, 'large'), noise(1, 3 * MIB))
     writeFileSync(join(tree, 'program'), noise(2, MIB + 1), { mode: 0o755 })
-    dump = await output('nix-store', ['--dump', tree])
+    narHash = createHash('sha256')
+      .update(await output('nix-store', ['--dump', tree]))
+      .digest('hex')
     crash = await crashPoints(tempFolder(scope))
     points = choosePoints(await crash.trace(add(newState(scope))), KILLS, SEED)
     store.clear?.()
@@ -54,7 +59,6 @@ export function killedAddTests(scope: TestScope, store: KilledAddStore): void {
       openStateFolder(state, store.blocks())
       const names = await known(state)
       if (!killed) assert.equal(names.length, 1, 'what ended well is there')
-      if (names.length > 0) assert.ok((await storedNar(state, names[0]!)).equals(dump))
       for (const { ok, bad } of await verifyState(state)) assert.ok(ok, JSON.stringify(bad))
 
       const again = await addFolderTo(state, tree)
@@ -64,7 +68,8 @@ export function killedAddTests(scope: TestScope, store: KilledAddStore): void {
         (await verifyState(state)).map(({ path, ok, bad }) => [basename(path), ok, bad]),
         [[again.baseName, true, []]],
       )
-      assert.ok((await storedNar(state, again.baseName)).equals(dump))
+      // Which verify has found its NAR to have.
+      assert.equal(Buffer.from(again.narHash).toString('hex'), narHash)
       store.check?.(again)
       store.clear?.()
     })
