@@ -97,6 +97,31 @@ export class KuboNode implements BlockPins {
     }
   }
 
+  /** True where these roots are pinned, each by itself. Throws BlockStoreError. */
+  pinned(roots: readonly CidBytes[]): Promise<boolean> {
+    return this.#ask('list of pins', async client => {
+      const paths = roots.map(root => CID.decode(root))
+      try {
+        for await (const _ of client.pin.ls({ paths, type: 'recursive', ...within(LOCAL_TIMEOUT_MS) }));
+        return true
+      } catch (error) {
+        if (/not pinned/.test((error as Error).message)) return false
+        throw error
+      }
+    })
+  }
+
+  /** Removes blocks from its repository, but those that a pin keeps. Throws BlockStoreError. */
+  async removeBlocks(cids: readonly CidBytes[]): Promise<void> {
+    for (const cid of cids) {
+      await this.#ask(`block rm ${cidText(cid)}`, async client => {
+        for await (const { error } of client.block.rm(CID.decode(cid), { force: true, ...within(LOCAL_TIMEOUT_MS) })) {
+          if (error && !/pinned/.test(error.message)) throw error
+        }
+      })
+    }
+  }
+
   /** True where the node has the block in its own repository. Throws BlockStoreError. */
   has(cid: CidBytes): Promise<boolean> {
     return this.#ask('block stat', async client => {

@@ -79,4 +79,6 @@ export interface BlockPins {
   /** Pins DAGs whole, all of whose blocks must be there already, under a name that people recognise. */
   add(name: string, roots: readonly CidBytes[]): Promise<void>
   remove(roots: readonly CidBytes[]): Promise<void>
+  /** True where all of these DAGs are pinned. */
+  pinned(roots: readonly CidBytes[]): Promise<boolean>
 }

@@ -13,9 +13,10 @@ import { LmdbIndex } from '../index/lmdb.ts'
 import { decodePath } from '../index/record.ts'
 import type { PathRecord } from '../index/types.ts'
 import { type Logger, stderrLogger } from '../log.ts'
-import { Ingest } from '../store/ingest.ts'
+import { blockRoots, Ingest } from '../store/ingest.ts'
 import { StoreReader } from '../store/reader.ts'
 import { type PackContents, type Rebuilt, rebuildIndex } from '../store/rebuild.ts'
+import { dropDamagedBlocks } from '../store/repair.ts'
 import { openStateFolder, type StateFolder } from '../store/state.ts'
 import { isWhole } from '../store/usage.ts'
 import type { Config } from './config.ts'
@@ -36,6 +37,13 @@ export interface Store {
   /** Throws BlockStoreError where the block store does not answer. */
   checkBlocks(): Promise<void>
   ingest(options: { pin: boolean }): Ingest
+  /**
+   * Sees to it that damaged blocks are stored anew when their path is added again, and that the path is then read
+   * again, whatever else is known of it.
+   */
+  dropBlocks(record: PathRecord, damaged: readonly CidBytes[]): Promise<void>
+  /** The same for all blocks of the store, where it is ours; the number of those that were dropped. */
+  dropDamaged(): number
   close(): Promise<void>
 }
 
@@ -45,8 +53,10 @@ interface BlockBackend {
   fetch: FetchBlock | undefined
   pins: BlockPins | undefined
   has(cid: CidBytes): Promise<boolean>
-  isWhole(reader: StoreReader, record: PathRecord): boolean
+  isWhole(reader: StoreReader, record: PathRecord): boolean | Promise<boolean>
   fetched(): Record<string, { blocks: number; bytes: number }>
+  dropBlocks(record: PathRecord, damaged: readonly CidBytes[]): Promise<void>
+  dropDamaged(): number
   check(): Promise<void>
   staging(): BlockStaging
   close(): void
@@ -75,6 +85,8 @@ export function openStore(config: Config, { readOnly = false } = {}): Store {
     hasBlock: backend.has,
     fetched: backend.fetched,
     checkBlocks: backend.check,
+    dropBlocks: backend.dropBlocks,
+    dropDamaged: backend.dropDamaged,
     ingest: ({ pin }) =>
       new Ingest({
         index,
@@ -137,6 +149,9 @@ function packBackend(state: StateFolder, index: LmdbIndex): BlockBackend {
     has: async cid => known(readCid(cid)?.multihash ?? cid),
     isWhole: (reader, record) => isWhole(reader, record, cid => known(readCid(cid)?.multihash ?? cid)),
     fetched: () => ({}),
+    dropBlocks: async ({ root }, damaged) =>
+      index.removeBlocks([root, ...damaged].map(cid => readCid(cid)?.multihash ?? cid)),
+    dropDamaged: () => dropDamagedBlocks(index, blocks),
     check: async () => {},
     staging: () =>
       new PackStaging(state.packs, { epoch: index.epoch, allocate: () => index.allocatePack(currentOwner()), known }),
@@ -152,9 +167,16 @@ function kuboBackend(state: StateFolder, { deadline }: Config): BlockBackend {
     fetch: cid => blocks.fetch(cid),
     pins: node,
     has: cid => node.has(cid),
-    // Its pins answer for that.
-    isWhole: () => true,
     fetched: () => ({ [state.blocks]: { ...blocks.fetched } }),
+    // What no pin keeps may have gone.
+    isWhole: (_, record) => node.pinned(blockRoots(record)),
+    dropBlocks: async (record, damaged) => {
+      // Kubo neither lets go of a block that is pinned nor writes over one that it has.
+      await node.remove(blockRoots(record))
+      await node.removeBlocks(damaged)
+    },
+    // The others of its blocks are not ours to look at.
+    dropDamaged: () => 0,
     check: () => node.check(),
     staging: () => new KuboStaging(node),
     close: () => {},

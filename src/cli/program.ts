@@ -13,6 +13,7 @@ import { runCommand } from './commands/run.ts'
 import { statusCommand } from './commands/status.ts'
 import { upgradeCommand } from './commands/upgrade.ts'
 import { verifyCommand } from './commands/verify.ts'
+import { endAsSigpipe, isBrokenPipe } from './output.ts'
 import { readPackageVersion } from './version.ts'
 
 const PROGRAM = 'nix-ipfs-mount'
@@ -41,9 +42,9 @@ function refuseRepeated(argv: Record<string, unknown>): true {
   return true
 }
 
-// Output that nobody reads any more, as in `ls | head`, ends the program as SIGPIPE would.
+// Output that nobody reads any more, as in `ls | head`, ends the program: it may have been an `add` with more to do.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(exitCode.done)
+  if (isBrokenPipe(error)) endAsSigpipe()
   process.exit(report(new StateError(`standard output: cannot be written (${error.code})`, { cause: error }), false))
 })
 

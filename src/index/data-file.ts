@@ -1,4 +1,14 @@
-import { accessSync, closeSync, constants, fstatSync, mkdirSync, openSync, readSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { DamagedError, StateError, systemCode } from '../errors.ts'
 
@@ -47,6 +57,7 @@ export function checkDataFile(folder: string, readOnly: boolean): void {
     for (let attempt = 1; ; attempt++) {
       const why = damageOf(path)
       if (why === undefined) return
+      if (attempt === ATTEMPTS && !readOnly && emptyUnfinished(path)) return
       if (attempt === ATTEMPTS || statSync(path).size >= FRESH_BYTES) throw new DamagedError(`${path}: ${why}`)
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE)
     }
@@ -92,6 +103,20 @@ function damageOf(path: string): string | undefined {
     const latest = transactionOf(first) > transactionOf(second) ? first : second
     // The size is read last: the file may grow meanwhile, and pages are written before the meta page that counts them.
     return cutShort(latest, fstatSync(fd).size / pageSize) ? 'it is cut short' : undefined
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Empties a file whose maker was killed before the second meta page: LMDB makes an empty one anew. */
+function emptyUnfinished(path: string): boolean {
+  const fd = openSync(path, 'r+')
+  try {
+    const first = readMeta(fd, 0)
+    const unfinished =
+      first !== undefined && transactionOf(first) === 0n && fstatSync(fd).size < 2 * first.readUInt32LE(48)
+    if (unfinished) ftruncateSync(fd)
+    return unfinished
   } finally {
     closeSync(fd)
   }

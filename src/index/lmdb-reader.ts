@@ -1,4 +1,4 @@
-import type { BlockLocation } from '../blocks/types.ts'
+import type { BlockLocation, BlockRow } from '../blocks/types.ts'
 import type { CidBytes } from '../cid.ts'
 import { clip, coverRange, decodeLeaves, isRawFile, type LeafPage } from './contents.ts'
 import type { Environment, Row } from './environment.ts'
@@ -283,6 +283,11 @@ export abstract class LmdbReader implements IndexReader {
     if (key.length === 0 || key.length > 128) return undefined
     const payload = this.environment.get('blocks', key)
     return payload && this.#decoded('blocks', key, decodeLocation(payload))
+  }
+
+  *blocks(): Generator<BlockRow> {
+    for (const { key, value } of this.#scan('blocks', Buffer.of(0)))
+      yield { multihash: key, location: this.#decoded('blocks', key, decodeLocation(value)) }
   }
 
   *forgotten(): Generator<{ baseName: string; firstNode: NodeId }> {

@@ -91,6 +91,8 @@ export interface IndexReader extends BlockLocations {
   entries(directory: NodeId, from: number): Iterable<NodeEntry>
   /** The slices of the file's leaves that cover [offset, offset + length), in order; fewer where the file ends. */
   leaves(file: CidBytes, fileSize: number, offset: number, length: number): LeafSlice[]
+  /** Every block that is known, with its place. */
+  blocks(): Iterable<BlockRow>
   /** Paths that were forgotten or replaced, with the first node ids that they had: one for each base name. */
   forgotten(): Iterable<{ baseName: string; firstNode: NodeId }>
   /** The id that the next new node gets. It rises for ever, unless somebody puts an older index in place. */

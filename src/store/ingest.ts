@@ -28,7 +28,7 @@ export interface IngestOptions {
   /** Whether added paths are pinned; they are, by the pin name `add`, unless told otherwise. */
   pin: boolean
   /** False for a known path that lacks blocks, as after a repair: it is read again, and what is missing stored. */
-  isWhole: (record: PathRecord) => boolean
+  isWhole: (record: PathRecord) => boolean | Promise<boolean>
   /** Told of every pinned path, where the block store collects garbage by itself. */
   blockPins: BlockPins | undefined
 }
@@ -69,6 +69,8 @@ export class Ingest {
   #staged: StagedPath[] = []
   /** Staged or known, in the order they were asked for. */
   #results: Added[] = []
+  /** Known paths that were read again: what they lacked was stored anew. */
+  readonly #readAgain = new Set<string>()
 
   constructor({ index, staging, pin, blockPins, isWhole }: IngestOptions) {
     this.#index = index
@@ -87,7 +89,7 @@ export class Ingest {
   async addValidPath(valid: ValidPath, folder: string): Promise<void> {
     const known = this.#known(valid.baseName, valid.narHash)
     const record = this.#index.path(valid.baseName)
-    if (known !== undefined && (record === undefined || this.#isWhole(record))) {
+    if (known !== undefined && (record === undefined || (await this.#isWhole(record)))) {
       this.#results.push(known)
       return
     }
@@ -148,7 +150,7 @@ export class Ingest {
         const { kind, executable, size, root, nar, narHash, narSize, totalSize, entries } = tree
         const record = { ...metadata, kind, executable, size, root, nar, narHash, narSize, totalSize, entries }
         this.#staged.push({ record: { ...record, firstNode: 0 as PathRecord['firstNode'] }, nodes })
-      }
+      } else this.#readAgain.add(metadata.baseName)
       this.#results.push(known ?? added(metadata.baseName, tree, true))
     } catch (error) {
       // Blocks of paths staged earlier must outlive this failure; then the failed path's blocks stay until gc.
@@ -191,18 +193,24 @@ export class Ingest {
     return results
   }
 
-  /** A known path that was added without a pin, and is added again with one. */
+  /** A known path that was added without a pin, or lost its blocks' pins, and is added again with one. */
   async #pinKnown(results: readonly Added[]): Promise<void> {
     for (const { baseName, isNew } of results) {
-      if (isNew || [...this.#index.pins(baseName)].some(({ name }) => name === ADD_PIN)) continue
+      const pinned = [...this.#index.pins(baseName)].some(({ name }) => name === ADD_PIN)
+      if (isNew || (pinned && !this.#readAgain.delete(baseName))) continue
       const record = this.#index.path(baseName)
       if (record !== undefined) await this.#blockPins?.add(blockPinName(record), blockRoots(record))
-      this.#index.pin({ baseName, name: ADD_PIN, expires: undefined })
+      if (!pinned) this.#index.pin({ baseName, name: ADD_PIN, expires: undefined })
     }
   }
 
   /** No path is new, but blocks were missing. */
   async #commitRepaired(): Promise<void> {
+    // The copies of their records may lie where the blocks lay.
+    for (const baseName of this.#readAgain) {
+      const record = this.#index.path(baseName)
+      if (record !== undefined) this.#staging.record(this.#index.encodePath(record))
+    }
     this.#index.commitBlocks(await this.#staging.sync())
     await this.#index.flushed()
   }

@@ -1,75 +1,69 @@
-import { createHash } from 'node:crypto'
 import { bytesToText } from '../bytes.ts'
-import { type CidBytes, cidText, multihashCode, readCid, verifyBlock } from '../cid.ts'
-import { DamagedError, MissingBlockError, NixIpfsError } from '../errors.ts'
+import { type CidBytes, cidText, dagPbCid, sha256 } from '../cid.ts'
+import { DamagedError } from '../errors.ts'
 import type { NodeEntry, NodeRecord, PathRecord } from '../index/types.ts'
-import { narHashText } from '../nix/hash.ts'
 import { listDirectory } from '../unixfs/directory.ts'
-import { isRaw } from '../unixfs/get-block.ts'
+import { type GetBlock, isRaw } from '../unixfs/get-block.ts'
 import { fileLeaves } from '../unixfs/leaf-table.ts'
-import { decodeNode, type PbNode } from '../unixfs/node.ts'
+import { encodeSymlinkNode, type PbNode } from '../unixfs/node.ts'
 import { loadTreeNode } from '../unixfs/tree-reader.ts'
-import { narChunks } from './nar-source.ts'
+import { BlockCheck, type Problem } from './block-check.ts'
 import type { StoreReader } from './reader.ts'
-
-/** Something that is not as it should be. */
-export interface Problem {
-  /** A block that is missing or has other bytes; a tree that the index tells differently; a NAR of another hash. */
-  kind: 'block' | 'tree' | 'nar'
-  cid: CidBytes
-  /** Inside the store path; empty for its root. */
-  path: string
-  why: string
-}
+import { checkNar, checkNarNodes } from './verify-nar.ts'
 
 /**
  * Checks all there is of a path: every block against its CID, the tree against the index, and the NAR, both as the
- * index renders it and as the NAR DAG holds it, against the narHash. An empty result means that all is well.
+ * index renders it and as the NAR DAG holds it, against the narHash. Goes on after each problem: where a block is bad
+ * the index says what lies below it, and where the index is, the blocks do. An empty result means that all is well.
+ * Memory is that of the largest folder, and of the problems.
  */
 export async function verifyPath(store: StoreReader, record: PathRecord): Promise<Problem[]> {
-  const check = new PathCheck(store, record)
-  await check.tree()
-  // A NAR with broken parts has the wrong hash anyway.
-  if (check.problems.length === 0) await check.renderedNar()
-  if (check.problems.length === 0 && record.nar !== undefined) await check.narDag(record.nar)
-  return check.problems
+  const check = new BlockCheck(store)
+  await new TreeCheck(store, record, check).run()
+  const { problems } = check
+  // A tree that the index tells differently has another NAR, and nodes that never were.
+  if (problems.every(({ kind }) => kind === 'block'))
+    await check.guard('nar', record.root, '', () => checkNar(store, record, check))
+  else if (record.nar !== undefined) await checkNarNodes(record.nar, check)
+  return problems
 }
 
-class PathCheck {
-  readonly problems: Problem[] = []
+/** One place in a tree, as the blocks and as the index name it: both but where one of them is damaged above. */
+interface Place {
+  path: string
+  entry: NodeEntry | undefined
+  cid: CidBytes | undefined
+}
+
+class TreeCheck {
   readonly #store: StoreReader
   readonly #record: PathRecord
-  /** Multihashes of the blocks that were hashed already. */
-  readonly #verified = new Set<string>()
+  readonly #check: BlockCheck
 
-  constructor(store: StoreReader, record: PathRecord) {
+  constructor(store: StoreReader, record: PathRecord, check: BlockCheck) {
     this.#store = store
     this.#record = record
+    this.#check = check
   }
 
-  async tree(): Promise<void> {
+  async run(): Promise<void> {
     const { root } = this.#record
-    await this.#guard('tree', root, '', async () => this.#checkListed())
-    const stack: { entry: NodeEntry; cid: CidBytes; path: string }[] = [
-      { entry: this.#store.rootEntry(this.#record), cid: root, path: '' },
-    ]
+    const { problems } = this.#check
+    await this.#check.guard('tree', root, '', () => this.#checkListed())
+    const stack: Place[] = [{ entry: this.#store.rootEntry(this.#record), cid: root, path: '' }]
     let entries = 0
     let bytes = 0
-    for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
-      const { entry, cid, path } = top
+    for (let place = stack.pop(); place !== undefined; place = stack.pop()) {
       entries++
-      if (entry.kind === 'file') bytes += entry.size
-      await this.#guard('tree', cid, path, async () => {
-        const node = this.#store.node(entry.id)
-        if (node.kind !== 'symlink' && Buffer.compare(node.cid, cid) !== 0) {
-          throw new DamagedError(`the index has it as ${cidText(node.cid)}`)
-        }
-        checkAttributes(entry, node)
-        if (node.kind === 'directory') stack.push(...(await this.#directory(entry, cid, path)))
-        else await this.#leafNode(node, cid, path)
-      })
+      if (place.entry?.kind === 'file') bytes += place.entry.size
+      const { entry, cid, path } = place
+      const node = entry && (await this.#check.guard('tree', cid ?? root, path, () => this.#nodeOf(entry, cid)))
+      const at = cid ?? (node && cidOf(node))
+      if (at === undefined) continue
+      const below = await this.#check.guard('tree', at, path, () => this.#visit(at, path, entry, node))
+      for (const place of below ?? []) stack.push(place)
     }
-    if (this.problems.length === 0) await this.#guard('tree', root, '', async () => this.#checkTotals(entries, bytes))
+    if (problems.length === 0) await this.#check.guard('tree', root, '', () => this.#checkTotals(entries, bytes))
   }
 
   /** That a listing of the mount's root finds the path. */
@@ -87,150 +81,98 @@ class PathCheck {
     )
   }
 
-  /** Compares a folder's own blocks with the index; its entries, to be checked next. */
-  async #directory(entry: NodeEntry, cid: CidBytes, path: string) {
-    const nodes = await this.#loadNodes(cid, isShardLink)
-    const listed = listDirectory(block => nodes.get(cidText(block)), cid)
-    const known = [...this.#store.index.entries(entry.id, 0)]
+  /** What the index has at a place. */
+  #nodeOf(entry: NodeEntry, cid: CidBytes | undefined): NodeRecord {
+    const node = this.#store.node(entry.id)
+    checkAttributes(entry, node)
+    if (cid !== undefined && Buffer.compare(cidOf(node), cid) !== 0)
+      throw new DamagedError(`the index has it as ${cidText(cidOf(node))}`)
+    return node
+  }
+
+  /** Checks the blocks of one node, and them against the index's word where there is any; what lies below it. */
+  async #visit(cid: CidBytes, path: string, entry: NodeEntry | undefined, node: NodeRecord | undefined) {
+    const { get, whole } = await this.#check.loadNodes(cid, path, isPart)
+    const there = whole || get(cid) !== undefined ? loadTreeNode(get, cid) : undefined
+    const kind = there?.kind ?? node?.kind
+    if (kind === 'directory') {
+      const listed = whole ? listDirectory(get, cid) : undefined
+      const known = entry && node && (await this.#check.guard('tree', cid, path, () => this.#entries(entry)))
+      if (listed !== undefined && known !== undefined)
+        await this.#check.guard('tree', cid, path, () => this.#compareEntries(entry!, listed, known))
+      return places(path, listed, known)
+    }
+    if (kind === 'file') await this.#leaves(cid, path, whole ? get : undefined, node)
+    if (there !== undefined && node !== undefined) compareNode(there, node)
+    return []
+  }
+
+  #entries(entry: NodeEntry): NodeEntry[] {
+    return [...this.#store.index.entries(entry.id, 0)]
+  }
+
+  #compareEntries(entry: NodeEntry, listed: readonly { name: Buffer }[], known: readonly NodeEntry[]): void {
     if (listed.length !== known.length)
       throw new DamagedError(`the index has ${known.length} entries of ${listed.length}`)
-    return listed.map(({ name, cid: child }, i) => {
+    for (const [i, { name }] of listed.entries()) {
       const there = known[i]!
       if (!name.equals(there.name))
         throw new DamagedError(`the index has ${bytesToText(there.name)} in the place of ${bytesToText(name)}`)
       if (this.#store.index.lookup(entry.id, name)?.id !== there.id)
         throw new DamagedError(`the index lists ${bytesToText(name)} and does not find it`)
-      return { entry: there, cid: child, path: path === '' ? bytesToText(name) : `${path}/${bytesToText(name)}` }
-    })
+    }
   }
 
-  async #leafNode(node: Exclude<NodeRecord, { kind: 'directory' }>, cid: CidBytes, path: string): Promise<void> {
-    const nodes = await this.#loadNodes(cid, (_, link) => !isRaw(link))
-    const get = (block: CidBytes) => nodes.get(cidText(block))
-    const there = loadTreeNode(get, cid)
-    if (node.kind === 'symlink') {
-      if (there.kind !== 'symlink' || !there.target.equals(node.target))
-        throw new DamagedError('the index has it as a symlink with another target')
-      return
-    }
-    if (there.kind !== 'file' || there.size !== node.size || there.executable !== node.executable) {
-      throw new DamagedError(`the index has it as a file of ${node.size} bytes${node.executable ? ', executable' : ''}`)
-    }
-    const known = this.#store.index.leaves(node.cid, node.size, 0, node.size)
-    let leaf = 0
-    for (const { cid: block, start, length } of fileLeaves(get, cid)) {
-      const listed = known[leaf++]
-      if (
-        listed === undefined ||
-        Buffer.compare(listed.cid, block) !== 0 ||
-        listed.start !== start ||
-        listed.length !== length
-      ) {
-        throw new DamagedError(`leaf ${leaf} is not the one that the index has`)
-      }
-      await this.#guard('tree', block, path, async () => {
-        const bytes = await this.#load(block)
-        if (isRaw(block) && bytes.length !== length) throw new DamagedError(`has ${bytes.length} bytes, not ${length}`)
+  /** Every leaf of a file, as its own nodes name them, or the index where these are bad. */
+  async #leaves(file: CidBytes, path: string, get: GetBlock | undefined, node: NodeRecord | undefined): Promise<void> {
+    const size = node?.kind === 'file' ? node.size : 0
+    const known = await this.#check.guard('tree', file, path, () => this.#store.index.leaves(file, size, 0, size))
+    const leaves = get === undefined ? (known ?? []) : fileLeaves(get, file)
+    let number = 0
+    let same = true
+    for (const { cid, start, length } of leaves) {
+      const listed = known?.[number++]
+      same &&=
+        listed !== undefined &&
+        Buffer.compare(listed.cid, cid) === 0 &&
+        listed.start === start &&
+        listed.length === length
+      // A raw root, and a leaf within a node, were hashed with the nodes.
+      const bytes =
+        isRaw(cid) && (get === undefined || Buffer.compare(cid, file) !== 0)
+          ? await this.#check.load(cid, path)
+          : undefined
+      if (bytes === undefined || bytes.length === length) continue
+      await this.#check.guard('tree', cid, path, () => {
+        throw new DamagedError(`has ${bytes.length} bytes, not ${length}`)
       })
     }
-    if (leaf !== known.length) throw new DamagedError(`the index has ${known.length} leaves of ${leaf}`)
-  }
-
-  /** The dag-pb nodes of one file or folder, by the text of their CIDs; a raw root too. */
-  async #loadNodes(root: CidBytes, follow: (node: PbNode, link: CidBytes, name: Uint8Array | undefined) => boolean) {
-    const nodes = new Map<string, Uint8Array>()
-    const queue = [root]
-    for (let cid = queue.pop(); cid !== undefined; cid = queue.pop()) {
-      const key = cidText(cid)
-      if (nodes.has(key)) continue
-      const bytes = await this.#load(cid)
-      nodes.set(key, bytes)
-      if (isRaw(cid)) continue
-      const node = decodeNode(bytes)
-      for (const link of node.links) if (follow(node, link.cid, link.name)) queue.push(link.cid)
-    }
-    return nodes
-  }
-
-  async renderedNar(): Promise<void> {
-    await this.#guard('nar', this.#record.root, '', async () => {
-      const hash = createHash('sha256')
-      let size = 0
-      for await (const bytes of narChunks(this.#store, this.#record)) {
-        hash.update(bytes)
-        size += bytes.length
-      }
-      this.#compare(hash.digest())
-      const { narSize } = this.#record
-      if (size !== narSize) throw new DamagedError(`the NAR has ${size} bytes, not ${narSize}`)
-    })
-  }
-
-  async narDag(root: CidBytes): Promise<void> {
-    await this.#guard('nar', root, '', async () => {
-      const hash = createHash('sha256')
-      const stack: CidBytes[] = [root]
-      for (let cid = stack.pop(); cid !== undefined; cid = stack.pop()) {
-        const bytes = await this.#load(cid)
-        if (isRaw(cid)) hash.update(bytes)
-        else for (const link of decodeNode(bytes).links.toReversed()) stack.push(link.cid)
-      }
-      this.#compare(hash.digest())
-    })
-  }
-
-  #compare(narHash: Buffer): void {
-    if (narHash.equals(this.#record.narHash)) return
-    throw new DamagedError(`the NAR has narHash ${narHashText(narHash)}, not ${narHashText(this.#record.narHash)}`)
-  }
-
-  /** The block, hashed once. Throws BadBlock. */
-  async #load(cid: CidBytes): Promise<Uint8Array> {
-    try {
-      return await this.#loadVerified(cid)
-    } catch (error) {
-      throw error instanceof NixIpfsError ? new BadBlock(cid, error) : error
-    }
-  }
-
-  async #loadVerified(cid: CidBytes): Promise<Uint8Array> {
-    const parts = readCid(cid)
-    if (parts === undefined) throw new DamagedError('malformed CID')
-    if (parts.multihashCode === multihashCode.identity) return parts.digest
-    let bytes = this.#store.blocks.get(parts.multihash)
-    if (bytes === undefined) {
-      await this.#store.fetch(cid)
-      bytes = this.#store.blocks.get(parts.multihash)
-    }
-    if (bytes === undefined) throw new MissingBlockError(`block ${cidText(cid)} is not here`)
-    const key = parts.multihash.toString('latin1')
-    if (!this.#verified.has(key)) verifyBlock(cid, bytes)
-    this.#verified.add(key)
-    return bytes
-  }
-
-  async #guard(kind: 'tree' | 'nar', cid: CidBytes, path: string, check: () => Promise<void>): Promise<void> {
-    try {
-      await check()
-    } catch (error) {
-      if (error instanceof BadBlock)
-        this.problems.push({ kind: 'block', cid: error.cid, path, why: error.reason.message })
-      else if (error instanceof NixIpfsError) this.problems.push({ kind, cid, path, why: error.message })
-      else throw error
-    }
+    if (node !== undefined && known !== undefined && (!same || number !== known.length))
+      throw new DamagedError(`the index has it as ${known.length} leaves that are not its ${number}`)
   }
 }
 
-/** A block that could not be had as it should be. */
-class BadBlock extends Error {
-  readonly cid: CidBytes
-  readonly reason: NixIpfsError
+/** What lies in a folder, each as both or one of them name it. */
+function places(
+  path: string,
+  listed: readonly { name: Buffer; cid: CidBytes }[] | undefined,
+  known: readonly NodeEntry[] | undefined,
+): Place[] {
+  const below = (name: Buffer) => (path === '' ? bytesToText(name) : `${path}/${bytesToText(name)}`)
+  if (listed === undefined) return (known ?? []).map(entry => ({ entry, cid: undefined, path: below(entry.name) }))
+  const entries = new Map(known?.map(entry => [entry.name.toString('latin1'), entry]))
+  return listed.map(({ name, cid }) => ({ entry: entries.get(name.toString('latin1')), cid, path: below(name) }))
+}
 
-  constructor(cid: CidBytes, reason: NixIpfsError) {
-    super(reason.message)
-    this.cid = cid
-    this.reason = reason
-  }
+function cidOf(node: NodeRecord): CidBytes {
+  return node.kind === 'symlink' ? dagPbCid(sha256(encodeSymlinkNode(node.target))) : node.cid
+}
+
+function compareNode(there: ReturnType<typeof loadTreeNode>, node: NodeRecord): void {
+  if (there.kind !== node.kind) throw new DamagedError(`the index has it as a ${node.kind}, it is a ${there.kind}`)
+  if (there.kind !== 'file' || node.kind !== 'file') return
+  if (there.size !== node.size || there.executable !== node.executable)
+    throw new DamagedError(`the index has it as a file of ${node.size} bytes${node.executable ? ', executable' : ''}`)
 }
 
 /** A folder's page, or the path's record, repeats what the node's own row says. */
@@ -243,9 +185,11 @@ function checkAttributes({ kind, executable, size }: NodeEntry, node: NodeRecord
     throw new DamagedError(`the index lists it as a ${kind} of ${size} bytes${executable ? ', executable' : ''}`)
 }
 
-/** Links to shards of a directory have the bucket's number for a name; entries have more. */
-function isShardLink(node: PbNode, link: CidBytes, name: Uint8Array | undefined): boolean {
+/** Links to more of the same file or folder: parts of a file, shards of a folder. */
+function isPart(node: PbNode, link: CidBytes, name: Uint8Array | undefined): boolean {
   const { type, fanout } = node.data ?? {}
-  if (type !== 'hamt-shard' || fanout === undefined || isRaw(link)) return false
-  return name?.length === (fanout - 1).toString(16).length
+  if (isRaw(link)) return false
+  if (type !== 'hamt-shard') return type !== 'directory'
+  // Links to shards have the bucket's number for a name; entries have more.
+  return fanout !== undefined && name?.length === (fanout - 1).toString(16).length
 }

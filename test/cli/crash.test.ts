@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { cidText } from '../../src/cid.ts'
+import { type KuboDaemon, kuboDaemon } from '../helpers/kubo-daemon.ts'
+import { tempInMemory } from '../helpers/mount-fixture.ts'
 import { seededRandom } from '../helpers/random-tree.ts'
 import { cli, output } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import { until } from '../helpers/until.ts'
+import { killedAddTests } from '../suites/killed-add.ts'
+import { suiteScope } from '../suites/mount.ts'
 import { directory, entry, file, nar } from './nar-wire.ts'
 import { start } from './processes.ts'
 import {
@@ -25,7 +30,6 @@ import {
 // What is left of an `add` that was killed, interrupted, or not alone: all of a path, or nothing.
 
 const FILES = 2500
-const KILLS = 10
 const SEED = 20261123
 
 const scope = { after }
@@ -50,8 +54,37 @@ before(async () => {
   duration = Date.now() - begin
 })
 
+describe('kill -9 of an add to packs', () => {
+  killedAddTests(suiteScope(), { blocks: () => 'local', files: 600 })
+})
+
+describe('kill -9 of an add to Kubo', () => {
+  const scope = suiteScope()
+  let kubo: KuboDaemon
+  before(async () => {
+    await tempInMemory(scope)
+    kubo = await kuboDaemon(scope)
+  })
+  const pins = () => {
+    const lines = kubo.ipfs(['pin', 'ls', '--names', '--type', 'recursive']).toString().trim().split('\n')
+    return lines.filter(line => line !== '').sort()
+  }
+  killedAddTests(scope, {
+    blocks: () => `kubo:${kubo.rpc}`,
+    // Each block that is checked is a request.
+    files: 60,
+    // What the killed one had pinned is taken over, and nothing else is pinned.
+    check: ({ baseName, root, nar }) =>
+      assert.deepEqual(pins(), [root, nar!].map(cid => `${cidText(cid)} recursive nix-ipfs-mount:${baseName}`).sort()),
+    clear: () => {
+      for (const line of pins()) kubo.ipfs(['pin', 'rm', line.split(' ')[0]!])
+      kubo.ipfs(['repo', 'gc', '--quiet'])
+    },
+  })
+})
+
 /** The path is there and whole, or not there; another add makes it whole. */
-async function wholeOrAbsent(state: string): Promise<boolean> {
+async function wholeOrAbsent(state: string): Promise<void> {
   const names = await known(state)
   const present = names.length > 0
   if (present) {
@@ -60,21 +93,6 @@ async function wholeOrAbsent(state: string): Promise<boolean> {
   }
   assert.deepEqual(await addOne(state, [tree]), { ...expected, new: !present })
   assert.ok((await storedNar(state, expected.path)).equals(dump))
-  return present
-}
-
-for (let kill = 0; kill < KILLS; kill++) {
-  test(`kill -9 of an add, moment ${kill + 1} of ${KILLS}`, async t => {
-    const state = newState(t)
-    const { child, ended } = start(t, ['add', '--state', state, tree])
-    // Spread over the whole run; a little beyond its end, since runs differ.
-    await sleep((duration * 1.1 * (kill + random())) / KILLS)
-    child.kill('SIGKILL')
-    const { signal, code } = await ended
-    assert.ok(signal === 'SIGKILL' || code === 0)
-    const present = await wholeOrAbsent(state)
-    if (code === 0) assert.ok(present, 'what said it was done is there')
-  })
 }
 
 test('kill -9 of many adds, one after the other on one state', async t => {

@@ -197,6 +197,30 @@ test('a block that Kubo lost is reported by verify after the deadline, and addin
   await assertSound(state, added)
 })
 
+test('a block that is altered in Kubo’s own repository is named, and after --repair adding heals it', async t => {
+  const nix = nixStore(t)
+  const path = await nix.add(smallTree(t, 20))
+  const state = newState(t)
+  const add = async () =>
+    jsonLines<AddedLine>(succeeded(await nix.cli(['add', path, '--json', '--state', state, ...inKubo()])))
+  const [added] = await add()
+  const { cid } = (await listing(state, [path])).find(({ name }) => name === 'file')!
+  const leaf = lines(kubo.ipfs(['refs', cid]))[1]!
+  const file = blockFile(leaf)
+  writeFileSync(file, flipped(readFileSync(file), 1234))
+
+  const result = await cli(['verify', '--json', '--repair', '--state', state])
+  assert.equal(result.code, 1)
+  const [{ bad }] = jsonLines<Verified>(result.stdout) as [Verified]
+  assert.deepEqual(
+    bad.map(({ kind, cid, path }) => ({ kind, cid, path })),
+    [{ kind: 'block', cid: leaf, path: 'file' }],
+  )
+  assert.deepEqual(await add(), [{ ...added!, new: false }])
+  assert.deepEqual([pinsOf().has(added!.root), pinsOf().has(added!.nar)], [true, true])
+  await assertSound(state, added!)
+})
+
 test('a block that comes back altered is named, and none of its bytes are printed', async t => {
   const proxy = await kuboProxy(t, kubo.rpc)
   const state = newState(t)
@@ -341,6 +365,15 @@ const flipped = (block: Buffer, at: number) => {
   const copy = Buffer.from(block)
   copy[at]! ^= 0x10
   return copy
+}
+
+/** Where flatfs keeps a block. */
+function blockFile(cid: string): string {
+  const key = kubo.ipfs(['cid', 'format', '-f', '%M', '-b', 'base32upper', cid]).toString().trim().slice(1)
+  const blocks = join(kubo.repo, 'blocks')
+  const name = readdirSync(blocks, { recursive: true, encoding: 'utf8' }).find(name => name.endsWith(`${key}.data`))
+  assert.ok(name !== undefined, `Kubo has ${cid}`)
+  return join(blocks, name)
 }
 
 /** Files below a folder that a daemon is writing to; 0 where one of its own folders went away meanwhile. */

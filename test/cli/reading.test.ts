@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from '
 import { basename, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { kuboRepo } from '../helpers/kubo.ts'
-import { cleanSettings, cli, cliProgram, output, run } from '../helpers/run.ts'
+import { cli, output } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import {
   type AddedLine,
@@ -264,24 +264,6 @@ test('what is no store path is wrong usage', async () => {
   }
   for (const command of ['ls', 'cat', 'nar', 'forget']) {
     assertFailed(await cli([command, '--state', state, 'nonsense']), ['store path'], 2)
-  }
-})
-
-test('an output that nobody reads to its end ends the program cleanly', async () => {
-  const commands = [
-    ['ls', '-R', '--state', state],
-    ['ls', '--json', '--state', state],
-    ['nar', '--state', state, added.path],
-    ['cat', '--state', state, `${added.path}/sub/large`],
-  ]
-  for (const command of commands) {
-    const script = 'set -o pipefail; "$@" | head -c 1'
-    const result = await run('bash', ['-c', script, 'bash', process.execPath, cliProgram, ...command], {
-      env: cleanSettings(),
-    })
-    assert.equal(result.stderr, '')
-    assert.equal(result.code, 0)
-    assert.equal(result.stdout.length, 1)
   }
 })
 

@@ -1,6 +1,8 @@
+import { basename } from 'node:path'
 import { cidText } from '../../src/cid.ts'
 import { openStore, type Store } from '../../src/cli/compose.ts'
 import { fullPath } from '../../src/nix/store-path.ts'
+import type { Added } from '../../src/store/ingest.ts'
 import { verifyPath } from '../../src/store/verify.ts'
 
 /** The result of `verify --json` for one path. */
@@ -18,6 +20,19 @@ export async function withStore<T>(state: string, use: (store: Store) => T | Pro
   } finally {
     await store.close()
   }
+}
+
+/** Adds a folder as `add --json` does, without the process. */
+export function addFolderTo(state: string, folder: string): Promise<Added> {
+  return withStore(state, async store => {
+    const ingest = store.ingest({ pin: true })
+    try {
+      await ingest.addFolder(folder, basename(folder))
+      return (await ingest.commit())[0]!
+    } finally {
+      await ingest.close()
+    }
+  })
 }
 
 /** What `verify --json` says of a state, without the process. */

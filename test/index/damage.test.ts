@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type Database, open } from 'lmdb'
@@ -181,6 +181,24 @@ test('a data file that was cut short is refused rather than mapped', async t => 
   const empty = LmdbIndex.open(folder)
   onCleanup(t, () => empty.close())
   assert.deepEqual([...empty.paths()], [])
+})
+
+test('an index whose maker was killed at the very start is made anew, but not one that has had paths', async t => {
+  const folder = tempFolder(t, 'index')
+  const path = join(folder, 'data.mdb')
+  await LmdbIndex.open(folder).close()
+  const whole = readFileSync(path)
+  // The first of two meta pages, as LMDB writes it at first: of transaction 0.
+  const first = Buffer.from(whole.subarray(0, 4096))
+  assert.equal(first.readBigUInt64LE(152), 0n)
+  writeFileSync(path, first)
+  assert.throws(() => LmdbIndex.open(folder, { readOnly: true }), DamagedError)
+  const again = LmdbIndex.open(folder)
+  addPath(again, baseNameOf(1), file(1))
+  addPath(again, baseNameOf(2), file(2))
+  await again.close()
+  truncateSync(path, 4096)
+  assert.throws(() => LmdbIndex.open(folder), DamagedError)
 })
 
 test('for reading only, an index on read-only media; there everything that writes is refused', async t => {

@@ -94,19 +94,19 @@ function check({ path, name, nar, closure }: AddArguments): void {
 }
 
 async function addAll(ingest: Ingest, sources: Source[], config: Config): Promise<void> {
-  const show = (added: Added[]) => {
+  const show = async (added: Added[]) => {
     for (const path of added) {
-      if (config.json) printJson({ ...pathFields(path), new: path.isNew })
-      else printLine(fullPath(path.baseName))
+      if (config.json) await printJson({ ...pathFields(path), new: path.isNew })
+      else await printLine(fullPath(path.baseName))
     }
   }
   try {
     for (const source of sources) {
       await source(ingest)
-      if (ingest.due) show(await ingest.commit())
+      if (ingest.due) await show(await ingest.commit())
     }
   } finally {
     // Also after a failure: the paths before it are whole.
-    show(await ingest.commit())
+    await show(await ingest.commit())
   }
 }

@@ -35,8 +35,8 @@ export const forgetCommand: CommandModule<GlobalArguments, ForgetArguments> = {
       await store.index.flushed()
       await unpinBlocks(store, records)
       for (const baseName of baseNames) {
-        if (config.json) printJson({ path: fullPath(baseName) })
-        else printLine(fullPath(baseName))
+        if (config.json) await printJson({ path: fullPath(baseName) })
+        else await printLine(fullPath(baseName))
       }
     } finally {
       await store.close()

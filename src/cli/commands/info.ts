@@ -26,8 +26,8 @@ export const infoCommand: CommandModule<GlobalArguments, InfoArguments> = {
       const records = argv.path.map(path => store.reader.path(path))
       for (const record of records) {
         const info = await describe(store, record)
-        if (config.json) printJson(info)
-        else for (const [name, value] of Object.entries(info)) printLine(`${`${name}:`.padEnd(12)}${text(value)}`)
+        if (config.json) await printJson(info)
+        else for (const [name, value] of Object.entries(info)) await printLine(`${`${name}:`.padEnd(12)}${text(value)}`)
       }
     } finally {
       await store.close()

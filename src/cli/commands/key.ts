@@ -36,7 +36,7 @@ const generateCommand: CommandModule<GlobalArguments, GenerateArguments> = {
         describe: 'Name that signatures bear: by custom a host name and a number',
       })
       .example('$0 key generate cache.example.org-1', 'make it and print its public key'),
-  handler: argv => {
+  handler: async argv => {
     const config = configOf(argv)
     if (!isKeyName(argv.name)) {
       throw new UsageError(
@@ -45,7 +45,7 @@ const generateCommand: CommandModule<GlobalArguments, GenerateArguments> = {
     }
     becomeStateUser(config)
     const { folder } = openStateFolder(config.state, config.blocks)
-    printPublic(generateStateKey(folder, argv.name), config)
+    await printPublic(generateStateKey(folder, argv.name), config)
   },
 }
 
@@ -53,7 +53,7 @@ const publicCommand: CommandModule<GlobalArguments, GlobalArguments> = {
   command: 'public',
   describe: 'Print the public key',
   builder: yargs => yargs.example('$0 key public', "what goes into Nix's trusted-public-keys"),
-  handler: argv => {
+  handler: async argv => {
     const config = configOf(argv)
     becomeStateUser(config)
     const { folder } = openStateFolder(config.state, config.blocks)
@@ -61,12 +61,11 @@ const publicCommand: CommandModule<GlobalArguments, GlobalArguments> = {
     if (key === undefined) {
       throw new StateError(`${keyFile(folder)}: there is no key yet; make one with nix-ipfs-mount key generate NAME`)
     }
-    printPublic(key, config)
+    await printPublic(key, config)
   },
 }
 
-function printPublic({ publicKey }: SecretKey, config: Config): void {
+function printPublic({ publicKey }: SecretKey, config: Config): Promise<void> {
   const text = publicKeyText(publicKey)
-  if (config.json) printJson({ name: publicKey.name, public: text })
-  else printLine(text)
+  return config.json ? printJson({ name: publicKey.name, public: text }) : printLine(text)
 }

@@ -10,7 +10,7 @@ import { encodeSymlinkNode } from '../../unixfs/node.ts'
 import { configOf, parsePathArgument } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
-import { printJson, printLine } from '../output.ts'
+import { printParts } from '../output.ts'
 import { becomeStateUser } from '../state-user.ts'
 
 interface LsArguments extends GlobalArguments {
@@ -45,8 +45,8 @@ export const lsCommand: CommandModule<GlobalArguments, LsArguments> = {
     try {
       const rows =
         argv.path === undefined ? listPaths(store, argv.recursive) : listBelow(store, argv.path, argv.recursive)
-      if (config.json) printJson(Array.from(rows, row => describe(store, row, argv.recursive)))
-      else for (const row of rows) printLine(line(store, row, argv))
+      if (config.json) await printParts(jsonArray(rows, row => describe(store, row, argv.recursive)))
+      else await printParts(lines(rows, row => line(store, row, argv)))
     } finally {
       await store.close()
     }
@@ -70,6 +70,20 @@ function* listBelow(store: Store, argument: string, recursive: boolean): Generat
   if (entry.kind !== 'directory') yield { entry, path: bytesToText(entry.name) }
   else if (recursive) yield* store.reader.below(entry)
   else for (const child of store.index.entries(entry.id, 0)) yield { entry: child, path: bytesToText(child.name) }
+}
+
+function* lines(rows: Iterable<Row>, text: (row: Row) => string): Generator<string> {
+  for (const row of rows) yield `${text(row)}\n`
+}
+
+/** One document, without all of it in memory. */
+function* jsonArray(rows: Iterable<Row>, value: (row: Row) => unknown): Generator<string> {
+  let separator = '['
+  for (const row of rows) {
+    yield separator + JSON.stringify(value(row))
+    separator = ','
+  }
+  yield separator === '[' ? '[]\n' : ']\n'
 }
 
 function describe(store: Store, { entry, path }: Row, recursive: boolean) {

@@ -10,7 +10,7 @@ import { configOf } from '../arguments.ts'
 import type { GlobalArguments } from '../config.ts'
 import { mountByDriver, type RunningMount, type StopRequest } from '../mount.ts'
 import { startMountServer } from '../mount-server.ts'
-import { printLine } from '../output.ts'
+import { announce, printLine } from '../output.ts'
 
 interface MountArguments extends GlobalArguments {
   mountpoint: string
@@ -65,7 +65,7 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     const config = configOf(argv)
     if (argv.background) {
       const words = process.argv.slice(2).filter(word => !/^--background(=|$)/.test(word))
-      printLine((await startMountServer(config, words, { bound: false })).line)
+      await printLine((await startMountServer(config, words, { bound: false })).line)
       return
     }
     const mountpoint = await prepareMountpoint(resolve(argv.mountpoint))
@@ -73,7 +73,7 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
     const stop = stopRequest(argv.lifeline)
     const mount = await mountByDriver({ config, mountpoint, driver, xattr, standby, noResend: !resend, stop })
     if (mount !== undefined) {
-      printLine(`mounted ${mountpoint}`)
+      announce(`mounted ${mountpoint}`)
       stop.onHangup = () => mount.hangup()
       process.exitCode = await untilEnded(mount, stop.asked, mountpoint)
     }

@@ -34,8 +34,8 @@ export const statusCommand: CommandModule<GlobalArguments, StatusArguments> = {
     const config = configOf(argv)
     for (;;) {
       const mounts = await mountStatuses()
-      if (config.json) printJson(mounts)
-      else for (const mount of mounts) printLine(describe(mount))
+      if (config.json) await printJson(mounts)
+      else for (const mount of mounts) await printLine(describe(mount))
       if (!argv.watch) return
       await sleep(WATCH_INTERVAL_MS)
     }

@@ -14,8 +14,8 @@ export const upgradeCommand: CommandModule<GlobalArguments, GlobalArguments> = {
     const mountpoints: string[] = []
     for await (const { mountpoint } of askEach('upgrade')) {
       mountpoints.push(mountpoint)
-      if (config.json) printJson({ mountpoint })
-      else printLine(`upgraded ${mountpoint}`)
+      if (config.json) await printJson({ mountpoint })
+      else await printLine(`upgraded ${mountpoint}`)
     }
     if (mountpoints.length === 0) throw new UnknownPathError('no mount of yours is running')
   },

@@ -1,12 +1,12 @@
 import type { CommandModule } from 'yargs'
-import { cidText, readCid } from '../../cid.ts'
+import { cidText } from '../../cid.ts'
 import { DamagedError, IntegrityError, StateError } from '../../errors.ts'
-import type { PathRecord } from '../../index/types.ts'
 import { fullPath } from '../../nix/store-path.ts'
+import type { Problem } from '../../store/block-check.ts'
 import { openStateFolder } from '../../store/state.ts'
-import { type Problem, verifyPath } from '../../store/verify.ts'
+import { verifyPath } from '../../store/verify.ts'
 import { checkPathArguments, configOf } from '../arguments.ts'
-import { openStore, rebuildStore, type Store } from '../compose.ts'
+import { openStore, rebuildStore } from '../compose.ts'
 import type { Config, GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
 import { becomeStateUser } from '../state-user.ts'
@@ -26,7 +26,7 @@ export const verifyCommand: CommandModule<GlobalArguments, VerifyArguments> = {
         type: 'boolean',
         default: false,
         describe:
-          'Rebuild a lost index from the packs; drop damaged blocks, so that adding their paths again stores them anew',
+          'Rebuild a lost index from the packs; drop damaged blocks (in Kubo also the pins of their paths), so that adding the paths again stores them anew',
       })
       .example('$0 verify', 'everything that is here; exit status 1 if anything is damaged or missing')
       .example('$0 verify --repair', 'after the index was lost: paths and blocks from the packs alone'),
@@ -58,11 +58,16 @@ async function verify(argv: VerifyArguments, config: Config): Promise<void> {
       checked++
       if (problems.length > 0) damaged++
       inIndex ||= problems.some(({ kind }) => kind !== 'block')
-      if (argv.repair) dropBlocks(store, record, problems)
+      const bad = problems.filter(({ kind }) => kind === 'block').map(({ cid }) => cid)
+      if (argv.repair && bad.length > 0) await store.dropBlocks(record, bad)
       const path = fullPath(record.baseName)
-      if (config.json) printJson({ path, ok: problems.length === 0, bad: problems.map(describe) })
-      else if (problems.length === 0) printLine(`${path}: ok`)
-      else for (const problem of problems) printLine(text(path, problem))
+      if (config.json) await printJson({ path, ok: problems.length === 0, bad: problems.map(describe) })
+      else if (problems.length === 0) await printLine(`${path}: ok`)
+      else for (const problem of problems) await printLine(text(path, problem))
+    }
+    if (argv.repair && (damaged > 0 || argv.path.length === 0)) {
+      const dropped = store.dropDamaged()
+      if (dropped > 0) store.log.info(`dropped ${dropped} more blocks that are damaged or missing`)
     }
   } finally {
     await store.close()
@@ -91,15 +96,6 @@ async function repair(config: Config): Promise<void> {
   for (const { baseName, why } of lost) log.warn(`${fullPath(baseName)}: is lost: ${why}`)
   if (lost.length > 0)
     throw new StateError(`${lost.length} of ${paths + lost.length} paths could not be rebuilt; add them again`)
-}
-
-/**
- * A block that stays in the index would be taken for good when its path is added again. The path's root goes too: a
- * path that lacks it is read again whole, whichever of its blocks are damaged.
- */
-function dropBlocks({ index }: Store, { root }: PathRecord, problems: readonly Problem[]): void {
-  const damaged = problems.filter(({ kind }) => kind === 'block').map(({ cid }) => cid)
-  if (damaged.length > 0) index.removeBlocks([root, ...damaged].map(cid => readCid(cid)?.multihash ?? cid))
 }
 
 function describe({ kind, cid, path, why }: Problem) {
