@@ -3,13 +3,14 @@ import { join } from 'node:path'
 import { asBuffer, ByteWriter } from '../bytes.ts'
 import { cidText, codec, sha256Multihash } from '../cid.ts'
 import { DamagedError, StateError, systemCode } from '../errors.ts'
-import { PackFile, syncFolder } from './pack-file.ts'
+import { BatchMemory } from './batch-memory.ts'
+import { PAGE_BYTES, PackFile, syncFolder } from './pack-file.ts'
 import {
   BATCH_HEADER_BYTES,
   blockRowBytes,
-  checksumsOf,
   encodeBatchHeader,
   MAX_BATCH_BYTES,
+  PACK_HEADER_BYTES,
   PACK_VERSION,
   packFileName,
   readPackHeader,
@@ -24,6 +25,7 @@ import {
   type BlockReader,
   type BlockRow,
   type BlockStaging,
+  checksumsOf,
   MAX_BLOCK_BYTES,
 } from './types.ts'
 
@@ -44,17 +46,23 @@ export interface PackStagingOptions {
 }
 
 /**
- * Collects new blocks in one buffer of 16 MiB and appends it as a batch to a pack file of its own. What was not synced
- * is nobody's: the index learns of a block only after {@link sync}. Nothing is ever overwritten or truncated.
+ * Collects new blocks in a buffer of 16 MiB and appends it as a batch to a pack file of its own, while the next one is
+ * filled. What was not synced is nobody's: the index learns of a block only after {@link sync}. Nothing is ever
+ * overwritten or truncated.
  */
 export class PackStaging implements BlockStaging {
   readonly #folder: string
   readonly #options: Required<PackStagingOptions>
+  #memory = new BatchMemory()
+  /** The buffer that is being filled; its blocks begin at `#start`. */
   #data: Buffer | undefined
+  #start = 0
   /** Bytes of blocks in the batch that is being filled, and its table. */
   #used = 0
   readonly #table = new ByteWriter(64 * 1024)
   #tableRows = 0
+  /** Of the last batch, header and table: large files make many batches alike. */
+  #lastHeadBytes = BATCH_HEADER_BYTES
   /** Rows of the batch that is being filled; their offsets still count from the start of its data. */
   #batch: BlockRow[] = []
   /** Rows of batches that are written and not synced. */
@@ -81,18 +89,25 @@ export class PackStaging implements BlockStaging {
   }
 
   get full(): boolean {
-    return false
+    return this.#memory.full
   }
 
-  async drain(): Promise<void> {}
+  async drain(): Promise<void> {
+    try {
+      await this.#memory.drain()
+    } catch (error) {
+      throw this.#failed(error)
+    }
+  }
 
   reserve(size: number): Buffer {
     if (size > MAX_BLOCK_BYTES) throw new RangeError(`block of ${size} bytes`)
     const data = this.#room(size, blockRowBytes(size))
-    return data.subarray(this.#used, this.#used + size)
+    const at = this.#start + this.#used
+    return data.subarray(at, at + size)
   }
 
-  put(digest: Uint8Array, bytes: Uint8Array): void {
+  put(digest: Uint8Array, bytes: Uint8Array, known?: Uint32Array): void {
     const key = asBuffer(digest).toString('latin1')
     if (this.#pending.has(key) || this.#reused.has(key)) return
     const multihash = sha256Multihash(digest)
@@ -103,9 +118,10 @@ export class PackStaging implements BlockStaging {
     const { length } = bytes
     if (length > MAX_BLOCK_BYTES) throw new RangeError(`block of ${length} bytes`)
     const data = this.#room(length, blockRowBytes(length))
-    const inPlace = bytes.buffer === data.buffer && bytes.byteOffset === data.byteOffset + this.#used
-    if (!inPlace) data.set(bytes, this.#used)
-    const checksums = checksumsOf(bytes)
+    const at = this.#start + this.#used
+    const inPlace = bytes.buffer === data.buffer && bytes.byteOffset === data.byteOffset + at
+    if (!inPlace) data.set(bytes, at)
+    const checksums = known ?? checksumsOf(bytes)
     writeBlockRow(this.#table, multihash, length, checksums)
     this.#tableRows++
     this.#batch.push({ multihash, location: { pack: 0, offset: this.#used, length, checksums } })
@@ -126,32 +142,49 @@ export class PackStaging implements BlockStaging {
   #room(dataBytes: number, tableBytes: number): Buffer {
     const total = BATCH_HEADER_BYTES + this.#table.length + tableBytes + this.#used + dataBytes
     if (total > MAX_BATCH_BYTES) this.#flush()
-    // Shared, so that another thread may hash what lies in it.
-    this.#data ??= Buffer.from(new SharedArrayBuffer(MAX_BATCH_BYTES))
+    if (this.#data === undefined) {
+      this.#data = this.#memory.take()
+      const expected = (this.#file?.size ?? PACK_HEADER_BYTES) + this.#lastHeadBytes
+      this.#start = PAGE_BYTES + (expected % PAGE_BYTES)
+    }
     return this.#data
   }
 
-  /** Writes the batch that is being filled. */
+  /** Writes the batch that is being filled, or begins to. */
   #flush(): void {
     if (this.#tableRows === 0) return
     const table = this.#table.view()
     const header = encodeBatchHeader(this.#tableRows, table, this.#used)
-    const parts = [header, table]
-    if (this.#used > 0) parts.push(this.#data!.subarray(0, this.#used))
     try {
       const file = this.#openFile()
-      const dataStart = file.size + header.length + table.length
-      file.append(parts)
+      file.append([header, table])
+      this.#unsynced.add(file)
       for (const { location } of this.#batch) {
         location.pack = file.number
-        location.offset += dataStart
+        location.offset += file.size
       }
-      this.#unsynced.add(file)
+      this.#appendData(file)
     } catch (error) {
       throw this.#failed(error)
     }
+    this.#lastHeadBytes = header.length + table.length
     for (const row of this.#batch) this.#written.push(row)
     this.#resetBatch()
+  }
+
+  #appendData(file: PackFile): void {
+    if (this.#data === undefined) return
+    let start = this.#start
+    // A caller that cannot wait while it puts, as for a large folder, finds the last buffer written when it comes back.
+    if (this.#memory.full) return file.append([this.#data.subarray(start, start + this.#used)])
+    // Of the file's pages only whole ones can be written past the cache, and from whole ones in memory.
+    const shift = (PAGE_BYTES + start - (file.size % PAGE_BYTES)) % PAGE_BYTES
+    if (shift > 0) this.#data.copyWithin(start - shift, start, start + this.#used)
+    start -= shift
+    const write = file.appendDirect(this.#data.subarray(start, start + this.#used))
+    if (write === undefined) return
+    this.#memory.busy(this.#data, write)
+    this.#data = undefined
   }
 
   #openFile(): PackFile {
@@ -186,6 +219,7 @@ export class PackStaging implements BlockStaging {
     this.#pendingBytes = 0
     if (files.length === 0) return []
     try {
+      await this.#memory.written()
       await Promise.all(files.map(file => file.sync()))
       if (files.some(file => !file.committed)) await syncFolder(this.#folder)
     } catch (error) {
@@ -207,6 +241,9 @@ export class PackStaging implements BlockStaging {
 
   abandon(): void {
     this.#resetBatch()
+    // What is being written comes to its end, and nobody asks how.
+    this.#memory = new BatchMemory()
+    this.#data = undefined
     this.#written = []
     this.#pending = new Set()
     this.#pendingBytes = 0
@@ -231,7 +268,6 @@ export class PackStaging implements BlockStaging {
   async close(): Promise<void> {
     this.abandon()
     this.#closeFile()
-    this.#data = undefined
   }
 }
 

@@ -5,7 +5,7 @@ import type { NodeKind, TreeSink } from '../nix/tree.ts'
 import { BalancedDag } from './balanced.ts'
 import { BufferedHash } from './buffered-hash.ts'
 import { writeDirectory } from './directory.ts'
-import { LeafHasher } from './leaf-hasher.ts'
+import { type HashedLeaf, LeafHasher } from './leaf-hasher.ts'
 import { NarDag } from './nar-dag.ts'
 import { encodeSymlinkNode } from './node.ts'
 import { CHUNK_BYTES, EXECUTABLE_MODE } from './profile.ts'
@@ -55,7 +55,8 @@ const leafHasher = new LeafHasher()
  * A file's contents come through {@link contents}, which copies them, or without a copy through {@link space} and
  * {@link filled}. A file is cut in chunks; each is gathered in the writer's own buffer. A reservation ends with any
  * put, so between the first byte of a chunk and the chunk's own put nothing else is put: the NAR writer's framing
- * may fill a node of the NAR DAG, but it comes before a file's first byte or after its last one.
+ * may fill a node of the NAR DAG, but it comes before a file's first byte or after its last one. The chunks of large
+ * files are gathered in the leaf hasher's memory instead, and put in their order some chunks later.
  */
 export class TreeBuilder implements TreeSink {
   readonly #writer: BlockWriter
@@ -79,6 +80,8 @@ export class TreeBuilder implements TreeSink {
   /** Room for the chunk that is being gathered; empty before its first byte. */
   #room: Buffer = EMPTY_ROOM
   #roomFilled = 0
+  /** True where the room is the leaf hasher's. */
+  #roomShared = false
   #leaves: Leaf[] = []
 
   constructor(options: { writer: BlockWriter; nodes: NodeSink }) {
@@ -126,6 +129,8 @@ export class TreeBuilder implements TreeSink {
     this.#size = size
     this.#remaining = size
     this.#leaves = []
+    this.#roomShared = false
+    if (size > CHUNK_BYTES) leafHasher.announce(size)
   }
 
   contents(bytes: Uint8Array): void {
@@ -149,11 +154,20 @@ export class TreeBuilder implements TreeSink {
    */
   space(): Buffer {
     if (this.#room.length === 0 && this.#remaining > 0) {
-      const length = Math.min(CHUNK_BYTES, this.#remaining)
-      this.#room = this.#writer.reserve(length).subarray(0, length)
+      this.#room = this.#nextRoom(Math.min(CHUNK_BYTES, this.#remaining))
       this.#roomFilled = 0
     }
     return this.#roomFilled === 0 ? this.#room : this.#room.subarray(this.#roomFilled)
+  }
+
+  #nextRoom(length: number): Buffer {
+    this.#roomShared = this.#remaining > CHUNK_BYTES ? leafHasher.acquire(this) : this.#roomShared
+    if (!this.#roomShared) {
+      this.#putShared()
+      return this.#writer.reserve(length).subarray(0, length)
+    }
+    if (leafHasher.full) this.#putLeaf(leafHasher.take())
+    return leafHasher.room(length)
   }
 
   /** The first `length` bytes of {@link space} are the file's next bytes. */
@@ -162,11 +176,30 @@ export class TreeBuilder implements TreeSink {
     const end = this.#roomFilled + length
     if (end > room.length) throw new RangeError(`${length} bytes filled in where there was less space`)
     const whole = end === room.length && end > 0
-    const started = whole && leafHasher.start(room)
+    this.#remaining -= length
+    // Of the last chunk the caller could only wait for the thread.
+    const given = whole && this.#roomShared && this.#remaining > 0
+    if (given) leafHasher.give(end)
     this.#nar.contents(room.subarray(this.#roomFilled, end))
     this.#roomFilled = end
-    this.#remaining -= length
-    if (whole) this.#putChunk(leafHasher.finish(room, started))
+    if (!whole) return
+    this.#room = EMPTY_ROOM
+    this.#roomFilled = 0
+    if (given) return
+    this.#putShared()
+    this.#putLeaf({ bytes: room, digest: sha256(room) })
+  }
+
+  /** Puts the chunks that the leaf hasher has still to hand back. */
+  #putShared(): void {
+    if (!leafHasher.heldBy(this)) return
+    while (leafHasher.pending > 0) this.#putLeaf(leafHasher.take())
+    leafHasher.release(this)
+  }
+
+  /** Gives up the tree: nothing may be told to it afterwards. */
+  abandon(): void {
+    leafHasher.release(this)
   }
 
   endFile(): void {
@@ -210,12 +243,10 @@ export class TreeBuilder implements TreeSink {
     }
   }
 
-  #putChunk(digest: Buffer): void {
-    const length = this.#room.length
-    this.#writer.put(digest, this.#room)
+  #putLeaf({ bytes, digest, checksums }: HashedLeaf): void {
+    const { length } = bytes
+    this.#writer.put(digest, bytes, checksums)
     const cid = rawCid(digest)
-    this.#room = EMPTY_ROOM
-    this.#roomFilled = 0
     this.#leaves.push({ cid, start: 0, length })
     this.#narDag.leaf(cid, length)
   }

@@ -1,44 +1,55 @@
-/** The memory that a leaf hasher and its thread share: 32-bit words, then a digest of 32 bytes. */
-export const control = {
-  /** Index of the word that says whose turn it is. */
-  state: 0,
-  /** Of the chunk in the memory that was sent last, bytes. */
-  offset: 1,
-  length: 2,
-  /** Rises with each memory that is sent. */
-  generation: 3,
-  /** Not 0 while the thread, or its user, sleeps until the state changes and must be woken. */
-  threadSleeps: 4,
-  userSleeps: 5,
-  digestOffset: 24,
-  bytes: 56,
+import { checksumCount } from '../blocks/types.ts'
+import { CHUNK_BYTES } from './profile.ts'
 
-  // States. The thread is not there yet; it waits for work; it has some; the digest is there.
-  starting: 0,
-  idle: 1,
-  job: 2,
-  done: 3,
+/** Chunks that the thread may be behind: enough that neither side waits while the other is woken. */
+export const SLOTS = 8
+
+const DIGEST_BYTES = 32
+const CHECKSUMS = checksumCount(CHUNK_BYTES)
+
+/** Indexes of the first words. Chunks are counted from 0, and number n lies in slot n % SLOTS. */
+export const word = {
+  /** Not 0 once the thread runs. */
+  ready: 0,
+  /** Chunks given to the thread, and those that it has done. */
+  given: 1,
+  done: 2,
 } as const
 
-export interface LeafHashJob {
-  memory: SharedArrayBuffer
+const WORDS = 4
+const SLOT_BYTES = 4 + DIGEST_BYTES + 4 * CHECKSUMS
+
+/** One chunk on its way: what it is, and what is found out about it. Views of shared memory. */
+export interface Slot {
+  /** Room for a chunk; its first `length[0]` bytes are one. */
+  chunk: Buffer
+  length: Int32Array
+  digest: Buffer
+  checksums: Uint32Array
 }
 
-/** How long each side looks before it sleeps: waking a thread on another processor takes about as long as a hash. */
-const SPIN_MS = 2
+/** The memory that a leaf hasher and its thread share. */
+export class LeafHashMemory {
+  readonly shared: SharedArrayBuffer
+  readonly words: Int32Array
+  readonly slots: Slot[]
 
-/** Returns when the state is no longer `state`, or after `patience` milliseconds. */
-export function awaitChange(words: Int32Array, state: number, sleeps: number, patience: number): void {
-  const end = performance.now() + SPIN_MS
-  while (performance.now() < end) if (Atomics.load(words, control.state) !== state) return
-  Atomics.store(words, sleeps, 1)
-  // Returns at once where the state changed before the other side could see that somebody sleeps.
-  Atomics.wait(words, control.state, state, patience)
-  Atomics.store(words, sleeps, 0)
-}
+  constructor(shared = new SharedArrayBuffer(SLOTS * (CHUNK_BYTES + SLOT_BYTES) + 4 * WORDS)) {
+    this.shared = shared
+    const results = SLOTS * CHUNK_BYTES
+    this.words = new Int32Array(shared, results + SLOTS * SLOT_BYTES, WORDS)
+    this.slots = Array.from({ length: SLOTS }, (_, i) => {
+      const at = results + i * SLOT_BYTES
+      return {
+        chunk: Buffer.from(shared, i * CHUNK_BYTES, CHUNK_BYTES),
+        length: new Int32Array(shared, at, 1),
+        digest: Buffer.from(shared, at + 4, DIGEST_BYTES),
+        checksums: new Uint32Array(shared, at + 4 + DIGEST_BYTES, CHECKSUMS),
+      }
+    })
+  }
 
-/** Changes the state, and wakes the other side if it sleeps. */
-export function changeState(words: Int32Array, state: number, sleeps: number): void {
-  Atomics.store(words, control.state, state)
-  if (Atomics.load(words, sleeps) !== 0) Atomics.notify(words, control.state)
+  slot(chunk: number): Slot {
+    return this.slots[chunk % SLOTS]!
+  }
 }

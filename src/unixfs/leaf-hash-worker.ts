@@ -1,25 +1,20 @@
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { workerData } from 'node:worker_threads'
+import { checksumsOf } from '../blocks/types.ts'
 import { sha256 } from '../cid.ts'
-import { awaitChange, changeState, control, type LeafHashJob } from './leaf-hash-protocol.ts'
+import { LeafHashMemory, word } from './leaf-hash-protocol.ts'
 
 /** The thread of a leaf hasher: waits for a chunk, hashes it, says so, for ever. */
-const words = new Int32Array(workerData as SharedArrayBuffer)
-const digest = Buffer.from(words.buffer, control.digestOffset, 32)
+const memory = new LeafHashMemory(workerData as SharedArrayBuffer)
+const { words } = memory
 
-let generation = 0
-let memory: SharedArrayBuffer | undefined
-
-Atomics.store(words, control.state, control.idle)
-for (;;) {
-  const state = Atomics.load(words, control.state)
-  if (state !== control.job) {
-    awaitChange(words, state, control.threadSleeps, Number.POSITIVE_INFINITY)
-    continue
-  }
-  for (; generation < words[control.generation]!; generation++) {
-    // Sent before the generation rose, so it is there.
-    memory = (receiveMessageOnPort(parentPort!)!.message as LeafHashJob).memory
-  }
-  sha256(Buffer.from(memory!, words[control.offset]!, words[control.length]!)).copy(digest)
-  changeState(words, control.done, control.userSleeps)
+Atomics.store(words, word.ready, 1)
+for (let chunk = 0; ; chunk++) {
+  // Returns at once where there is one.
+  Atomics.wait(words, word.given, chunk)
+  const { chunk: room, length, digest, checksums } = memory.slot(chunk)
+  const bytes = room.subarray(0, length[0])
+  sha256(bytes).copy(digest)
+  checksums.set(checksumsOf(bytes))
+  Atomics.store(words, word.done, chunk + 1)
+  Atomics.notify(words, word.done)
 }

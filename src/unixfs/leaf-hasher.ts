@@ -1,62 +1,105 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
+import { checksumCount } from '../blocks/types.ts'
 import { sha256 } from '../cid.ts'
-import { awaitChange, changeState, control, type LeafHashJob } from './leaf-hash-protocol.ts'
+import { LeafHashMemory, SLOTS, word } from './leaf-hash-protocol.ts'
+import { CHUNK_BYTES } from './profile.ts'
 
-/** A chunk below this is hashed sooner than a thread is told of it. Bytes. */
-const MIN_CHUNK_BYTES = 256 * 1024
-/** Large chunks seen before a thread is worth its start. */
-const CHUNKS_BEFORE_START = 4
+/** Bytes of large files seen before a thread is worth its start. */
+const START_BYTES = 4 * CHUNK_BYTES
 /** A thread that takes longer is taken for dead. Milliseconds. */
 const PATIENCE_MS = 10_000
 
+/** A chunk and what is to be known of it. */
+export interface HashedLeaf {
+  /** Of a chunk that was taken from the thread: a view, valid until there is another {@link LeafHasher.room}. */
+  bytes: Buffer
+  digest: Buffer
+  checksums?: Uint32Array
+}
+
 /**
  * Hashes leaves in a second thread, while the caller hashes the same bytes for the NAR: of a large file each byte is
- * hashed twice, and the NAR's hash cannot be cut in parts. Small files never start the thread. Only chunks in shared
- * memory can be hashed there; all others, and all where there is one processor, are hashed here.
+ * hashed twice, and the NAR's hash cannot be cut in parts. The thread may be some chunks behind, so that neither side
+ * waits for the other to wake. Small files never start it, and where there is one processor nothing does.
  */
 export class LeafHasher {
-  readonly #words = new Int32Array(new SharedArrayBuffer(control.bytes))
-  readonly #digest = Buffer.from(this.#words.buffer, control.digestOffset, 32)
-  #worker: Worker | undefined
+  #memory: LeafHashMemory | undefined
   #usable = availableParallelism() > 1
-  #largeChunks = 0
-  #memory: ArrayBufferLike | undefined
+  #announced = 0
+  #holder: object | undefined
+  #given = 0
+  #taken = 0
 
-  /** Begins to hash a chunk, which must stay as it is until {@link finish}. False where nothing was begun. */
-  start(chunk: Buffer): boolean {
-    if (!this.#usable || chunk.length < MIN_CHUNK_BYTES || !(chunk.buffer instanceof SharedArrayBuffer)) return false
-    if (this.#worker === undefined && ++this.#largeChunks > CHUNKS_BEFORE_START) this.#launch()
-    if (Atomics.load(this.#words, control.state) !== control.idle) return false
-    if (this.#memory !== chunk.buffer) {
-      this.#memory = chunk.buffer
-      this.#worker!.postMessage({ memory: chunk.buffer } satisfies LeafHashJob)
-      Atomics.add(this.#words, control.generation, 1)
-    }
-    this.#words[control.offset] = chunk.byteOffset
-    this.#words[control.length] = chunk.length
-    changeState(this.#words, control.job, control.threadSleeps)
-    return true
+  /** Tells of a file that has more than one chunk. */
+  announce(size: number): void {
+    this.#announced += size
+    if (this.#usable && this.#memory === undefined && this.#announced > START_BYTES) this.#launch()
   }
 
-  /** The digest of the chunk that {@link start} was given; `started` is what it said. */
-  finish(chunk: Buffer, started: boolean): Buffer {
-    if (!started) return sha256(chunk)
-    awaitChange(this.#words, control.job, control.userSleeps, PATIENCE_MS)
-    if (Atomics.load(this.#words, control.state) === control.job) {
-      this.#usable = false
-      return sha256(chunk)
-    }
-    const digest = Buffer.from(this.#digest)
-    changeState(this.#words, control.idle, control.threadSleeps)
-    return digest
+  /** True where this holder may give chunks now: the thread runs, and nobody else uses it until {@link release}. */
+  acquire(holder: object): boolean {
+    if (!this.#usable || this.#memory === undefined) return false
+    if (Atomics.load(this.#memory.words, word.ready) === 0) return false
+    this.#holder ??= holder
+    return this.#holder === holder
+  }
+
+  heldBy(holder: object): boolean {
+    return this.#holder === holder
+  }
+
+  /** Ends what the holder has; chunks that it gave and did not take are forgotten. */
+  release(holder: object): void {
+    if (!this.heldBy(holder)) return
+    while (this.pending > 0) this.take()
+    this.#holder = undefined
+  }
+
+  /** Chunks that were given and not taken. */
+  get pending(): number {
+    return this.#given - this.#taken
+  }
+
+  /** True when one must be taken before there is {@link room}. */
+  get full(): boolean {
+    return this.pending === SLOTS
+  }
+
+  /** Where the next chunk belongs. */
+  room(length: number): Buffer {
+    return this.#memory!.slot(this.#given).chunk.subarray(0, length)
+  }
+
+  /** Gives the thread the chunk in the {@link room}, which must stay as it is until it is taken. */
+  give(length: number): void {
+    const { words } = this.#memory!
+    this.#memory!.slot(this.#given).length[0] = length
+    this.#given++
+    Atomics.store(words, word.given, this.#given)
+    Atomics.notify(words, word.given)
+  }
+
+  /** The first chunk that was given and not taken, once it is hashed. */
+  take(): HashedLeaf {
+    const { words } = this.#memory!
+    const { chunk, length, digest, checksums } = this.#memory!.slot(this.#taken)
+    const bytes = chunk.subarray(0, length[0])
+    const done = () => Atomics.load(words, word.done) > this.#taken
+    if (this.#usable && !done()) this.#usable = Atomics.wait(words, word.done, this.#taken, PATIENCE_MS) !== 'timed-out'
+    const leaf = done()
+      ? { bytes, digest: Buffer.from(digest), checksums: checksums.slice(0, checksumCount(length[0]!)) }
+      : { bytes, digest: sha256(bytes) }
+    this.#taken++
+    return leaf
   }
 
   #launch(): void {
-    this.#worker = new Worker(new URL('./leaf-hash-worker.js', import.meta.url), { workerData: this.#words.buffer })
+    this.#memory = new LeafHashMemory()
+    const worker = new Worker(new URL('./leaf-hash-worker.js', import.meta.url), { workerData: this.#memory.shared })
     // It never keeps the process, and its end is no error of ours: chunks are hashed here then.
-    this.#worker.unref()
-    this.#worker.on('error', () => {
+    worker.unref()
+    worker.on('error', () => {
       this.#usable = false
     })
   }

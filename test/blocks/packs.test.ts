@@ -25,7 +25,7 @@ import { DamagedError, StateError } from '../../src/errors.ts'
 import { onCleanup } from '../helpers/cleanup.ts'
 import { output } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
-import { readOnlyView, smallDisk } from '../helpers/tmpfs.ts'
+import { cachedDisk, readOnlyView, smallDisk } from '../helpers/tmpfs.ts'
 import { blockOf, blockStoreSuite, multihashOf } from '../suites/block-store.ts'
 
 /** Places of blocks in a Map, in the index's stead. */
@@ -93,6 +93,11 @@ blockStoreSuite('packs', async t => {
 
 blockStoreSuite('packs of 3 MB', async t => {
   const { staging, reader, places } = packs(t, { maxPackBytes: 3_000_000, maxOpen: 2 })
+  return { staging, reader, enter: rows => places.enter(rows) }
+})
+
+blockStoreSuite('packs on a disk that takes no direct writes', async t => {
+  const { staging, reader, places } = packsIn(t, await cachedDisk(t))
   return { staging, reader, enter: rows => places.enter(rows) }
 })
 
@@ -291,18 +296,24 @@ test('a full disk is one line, loses nothing of before, and is over when there i
   const { staging, reader, store } = packsIn(t, folder)
   const before = blockOf(1_000_000)
   await store(before)
-  const fill = async () => {
-    for (let i = 1; i <= 100; i++) staging.put(sha256(blockOf(1_000_000, i)), blockOf(1_000_000, i))
-    await staging.sync()
+  // Once by a caller that waits for the disk, and once by one that does not.
+  for (const waits of [true, false]) {
+    const fill = async () => {
+      for (let i = 1; i <= 100; i++) {
+        if (waits && staging.full) await staging.drain()
+        staging.put(sha256(blockOf(1_000_000, i)), blockOf(1_000_000, i))
+      }
+      await staging.sync()
+    }
+    await assert.rejects(fill, (error: Error) => {
+      assert.ok(error instanceof StateError)
+      assert.match(error.message, /^[^\n]*no space left on the device, nothing was added$/)
+      assert.ok(error.message.includes(folder))
+      return true
+    })
+    assert.ok(reader.get(multihashOf(before))!.equals(before))
+    assert.equal(staging.pendingRows, 0)
   }
-  await assert.rejects(fill, (error: Error) => {
-    assert.ok(error instanceof StateError)
-    assert.match(error.message, /^[^\n]*no space left on the device, nothing was added$/)
-    assert.ok(error.message.includes(folder))
-    return true
-  })
-  assert.ok(reader.get(multihashOf(before))!.equals(before))
-  assert.equal(staging.pendingRows, 0)
   await output('mount', ['-o', 'remount,size=100m', folder])
   const after = blockOf(1_000_001)
   await store(after)

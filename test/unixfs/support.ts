@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
 import { MemoryBlocks } from '../../src/blocks/memory.ts'
-import { MAX_BLOCK_BYTES } from '../../src/blocks/types.ts'
+import { checksumsOf, MAX_BLOCK_BYTES } from '../../src/blocks/types.ts'
 import { ByteWriter } from '../../src/bytes.ts'
 import { type CidBytes, codec, dagPbCid, readCid, sha256 } from '../../src/cid.ts'
 import { EMPTY_NAME, type TreeSink } from '../../src/nix/tree.ts'
@@ -10,7 +10,7 @@ import type { GetBlock } from '../../src/unixfs/get-block.ts'
 import type { ChildEntry, Leaf, NodeSink } from '../../src/unixfs/types.ts'
 import { seededRandom } from '../helpers/random-tree.ts'
 
-/** Blocks that hold their callers to the contract: true digests, sizes within the limit, no use of ended rooms. */
+/** Blocks that hold their callers to the contract: true digests and checksums, sizes within the limit, no use of ended rooms. */
 export class StrictBlocks extends MemoryBlocks {
   #reserved = 0
 
@@ -20,8 +20,9 @@ export class StrictBlocks extends MemoryBlocks {
     return super.reserve(size)
   }
 
-  override put(digest: Uint8Array, bytes: Uint8Array): void {
+  override put(digest: Uint8Array, bytes: Uint8Array, checksums?: Uint32Array): void {
     assert.deepEqual(sha256(bytes), Buffer.from(digest))
+    if (checksums !== undefined) assert.deepEqual(checksums, checksumsOf(bytes))
     assert.ok(bytes.length <= MAX_BLOCK_BYTES)
     super.put(digest, bytes)
     // Any put ends the reservation: what is still kept there is lost.
