@@ -175,16 +175,16 @@ test('large files that are built at the same time, and one that is given up, do 
   const alone = []
   for (const seed of [1, 2]) {
     const builder = make()
-    for await (const _ of tellLarge(builder, 100, seed));
+    for await (const _ of tellLarge(builder, 40, seed));
     alone.push(builder.finish())
   }
   const given = make()
-  const abandoned = tellLarge(given, 100, 3)
-  for (let chunk = 0; chunk < 90; chunk++) await abandoned.next()
+  const abandoned = tellLarge(given, 40, 3)
+  for (let chunk = 0; chunk < 30; chunk++) await abandoned.next()
   const builders = [make(), make()]
-  const told = builders.map((builder, i) => tellLarge(builder, 100, i + 1))
-  for (let chunk = 0; chunk <= 100; chunk++) {
-    if (chunk === 50) given.abandon()
+  const told = builders.map((builder, i) => tellLarge(builder, 40, i + 1))
+  for (let chunk = 0; chunk <= 40; chunk++) {
+    if (chunk === 20) given.abandon()
     for (const one of told) await one.next()
   }
   assert.deepEqual(
