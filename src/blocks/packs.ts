@@ -61,6 +61,8 @@ export class PackStaging implements BlockStaging {
   #used = 0
   readonly #table = new ByteWriter(64 * 1024)
   #tableRows = 0
+  /** Rooms in it that are reserved one behind the other and not put yet. */
+  #held = 0
   /** Of the last batch, header and table: large files make many batches alike. */
   #lastHeadBytes = BATCH_HEADER_BYTES
   /** Rows of the batch that is being filled; their offsets still count from the start of its data. */
@@ -102,12 +104,27 @@ export class PackStaging implements BlockStaging {
 
   reserve(size: number): Buffer {
     if (size > MAX_BLOCK_BYTES) throw new RangeError(`block of ${size} bytes`)
+    this.#held = 0
     const data = this.#room(size, blockRowBytes(size))
     const at = this.#start + this.#used
     return data.subarray(at, at + size)
   }
 
+  reserveBehind(held: readonly Buffer[], size: number): Buffer | undefined {
+    if (size > MAX_BLOCK_BYTES) throw new RangeError(`block of ${size} bytes`)
+    const data = this.#data
+    const last = held.at(-1)
+    if (data === undefined || last === undefined || last.buffer !== data.buffer) return undefined
+    const at = last.byteOffset + last.length - data.byteOffset
+    const rows = held.reduce((sum, { length }) => sum + blockRowBytes(length), blockRowBytes(size))
+    const total = BATCH_HEADER_BYTES + this.#table.length + rows + (at - this.#start) + size
+    if (total > MAX_BATCH_BYTES) return undefined
+    this.#held = held.length + 1
+    return data.subarray(at, at + size)
+  }
+
   put(digest: Uint8Array, bytes: Uint8Array, known?: Uint32Array): void {
+    if (this.#held > 0) this.#held--
     const key = asBuffer(digest).toString('latin1')
     if (this.#pending.has(key) || this.#reused.has(key)) return
     const multihash = sha256Multihash(digest)
@@ -176,7 +193,8 @@ export class PackStaging implements BlockStaging {
     if (this.#data === undefined) return
     let start = this.#start
     // A caller that cannot wait while it puts, as for a large folder, finds the last buffer written when it comes back.
-    if (this.#memory.full) return file.append([this.#data.subarray(start, start + this.#used)])
+    // And a buffer in which somebody holds chunks is not given away.
+    if (this.#memory.full || this.#held > 0) return file.append([this.#data.subarray(start, start + this.#used)])
     // Of the file's pages only whole ones can be written past the cache, and from whole ones in memory.
     const shift = (PAGE_BYTES + start - (file.size % PAGE_BYTES)) % PAGE_BYTES
     if (shift > 0) this.#data.copyWithin(start - shift, start, start + this.#used)
@@ -244,6 +262,7 @@ export class PackStaging implements BlockStaging {
     // What is being written comes to its end, and nobody asks how.
     this.#memory = new BatchMemory()
     this.#data = undefined
+    this.#held = 0
     this.#written = []
     this.#pending = new Set()
     this.#pendingBytes = 0

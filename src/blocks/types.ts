@@ -26,6 +26,12 @@ export interface BlockWriter {
   /** At least `size` writable bytes; `size` is at most {@link MAX_BLOCK_BYTES}. */
   reserve(size: number): Buffer
   /**
+   * Room for `size` bytes behind `held`: rooms that lie one behind the other, reserved and filled and not put yet. They
+   * stay as they are until they are put, in their order and before anything else. Undefined where they must be put
+   * first. A store whose memory other threads cannot see does not have this.
+   */
+  reserveBehind?(held: readonly Buffer[], size: number): Buffer | undefined
+  /**
    * Stores a block under its sha2-256 digest (32 bytes), unless it is known. The caller vouches for the digest, and for
    * the checksums where it has them already.
    */

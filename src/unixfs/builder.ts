@@ -55,8 +55,8 @@ const leafHasher = new LeafHasher()
  * A file's contents come through {@link contents}, which copies them, or without a copy through {@link space} and
  * {@link filled}. A file is cut in chunks; each is gathered in the writer's own buffer. A reservation ends with any
  * put, so between the first byte of a chunk and the chunk's own put nothing else is put: the NAR writer's framing
- * may fill a node of the NAR DAG, but it comes before a file's first byte or after its last one. The chunks of large
- * files are gathered in the leaf hasher's memory instead, and put in their order some chunks later.
+ * may fill a node of the NAR DAG, but it comes before a file's first byte or after its last one. Chunks that another
+ * thread hashes are held, one behind the other, and put together before anything else is.
  */
 export class TreeBuilder implements TreeSink {
   readonly #writer: BlockWriter
@@ -80,8 +80,8 @@ export class TreeBuilder implements TreeSink {
   /** Room for the chunk that is being gathered; empty before its first byte. */
   #room: Buffer = EMPTY_ROOM
   #roomFilled = 0
-  /** True where the room is the leaf hasher's. */
-  #roomShared = false
+  /** Chunks that the leaf hasher has. */
+  #held: Buffer[] = []
   #leaves: Leaf[] = []
 
   constructor(options: { writer: BlockWriter; nodes: NodeSink }) {
@@ -129,7 +129,6 @@ export class TreeBuilder implements TreeSink {
     this.#size = size
     this.#remaining = size
     this.#leaves = []
-    this.#roomShared = false
     if (size > CHUNK_BYTES) leafHasher.announce(size)
   }
 
@@ -161,13 +160,10 @@ export class TreeBuilder implements TreeSink {
   }
 
   #nextRoom(length: number): Buffer {
-    this.#roomShared = this.#remaining > CHUNK_BYTES ? leafHasher.acquire(this) : this.#roomShared
-    if (!this.#roomShared) {
-      this.#putShared()
-      return this.#writer.reserve(length).subarray(0, length)
-    }
-    if (leafHasher.full) this.#putLeaf(leafHasher.take())
-    return leafHasher.room(length)
+    const room = this.#held.length > 0 ? this.#writer.reserveBehind?.(this.#held, length) : undefined
+    if (room !== undefined) return room
+    this.#putChunks()
+    return this.#writer.reserve(length).subarray(0, length)
   }
 
   /** The first `length` bytes of {@link space} are the file's next bytes. */
@@ -178,23 +174,21 @@ export class TreeBuilder implements TreeSink {
     const whole = end === room.length && end > 0
     this.#remaining -= length
     // Of the last chunk the caller could only wait for the thread.
-    const given = whole && this.#roomShared && this.#remaining > 0
-    if (given) leafHasher.give(end)
+    const given = whole && this.#remaining > 0 && this.#giveChunk(room)
     this.#nar.contents(room.subarray(this.#roomFilled, end))
     this.#roomFilled = end
     if (!whole) return
     this.#room = EMPTY_ROOM
     this.#roomFilled = 0
-    if (given) return
-    this.#putShared()
-    this.#putLeaf({ bytes: room, digest: sha256(room) })
+    if (!given) this.#putChunks({ bytes: room, digest: sha256(room) })
+    if (this.#remaining === 0) leafHasher.release(this)
   }
 
-  /** Puts the chunks that the leaf hasher has still to hand back. */
-  #putShared(): void {
-    if (!leafHasher.heldBy(this)) return
-    while (leafHasher.pending > 0) this.#putLeaf(leafHasher.take())
-    leafHasher.release(this)
+  /** True where another thread hashes it now. */
+  #giveChunk(chunk: Buffer): boolean {
+    if (this.#writer.reserveBehind === undefined || !leafHasher.give(this, chunk)) return false
+    this.#held.push(chunk)
+    return true
   }
 
   /** Gives up the tree: nothing may be told to it afterwards. */
@@ -243,12 +237,17 @@ export class TreeBuilder implements TreeSink {
     }
   }
 
-  #putLeaf({ bytes, digest, checksums }: HashedLeaf): void {
-    const { length } = bytes
-    this.#writer.put(digest, bytes, checksums)
-    const cid = rawCid(digest)
-    this.#leaves.push({ cid, start: 0, length })
-    this.#narDag.leaf(cid, length)
+  /** Puts the chunks that are held, and this one behind them. */
+  #putChunks(...last: HashedLeaf[]): void {
+    const chunks = [...(this.#held.length > 0 ? leafHasher.take(this) : []), ...last]
+    this.#held = []
+    for (const { bytes, digest, checksums } of chunks) this.#writer.put(digest, bytes, checksums)
+    // Which may put a node: only now that no chunk lies where it goes.
+    for (const { bytes, digest } of chunks) {
+      const cid = rawCid(digest)
+      this.#leaves.push({ cid, start: 0, length: bytes.length })
+      this.#narDag.leaf(cid, bytes.length)
+    }
   }
 
   #put(block: Buffer): Buffer {

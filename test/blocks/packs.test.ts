@@ -101,6 +101,34 @@ blockStoreSuite('packs on a disk that takes no direct writes', async t => {
   return { staging, reader, enter: rows => places.enter(rows) }
 })
 
+test('rooms one behind the other come back whole, also where some are not needed, or a sync comes between', async t => {
+  const { staging, reader, places, store } = packs(t)
+  const chunks = Array.from({ length: 60 }, (_, i) => blockOf(1024 * 1024, i))
+  await store(chunks[3]!, chunks[4]!)
+  let held: Buffer[] = []
+  let longest = 0
+  const putHeld = () => {
+    longest = Math.max(longest, held.length)
+    for (const room of held) staging.put(sha256(room), room)
+    held = []
+  }
+  for (const [i, chunk] of chunks.entries()) {
+    let room = held.length > 0 ? staging.reserveBehind(held, chunk.length) : undefined
+    if (room === undefined) {
+      putHeld()
+      if (staging.full) await staging.drain()
+      room = staging.reserve(chunk.length)
+    }
+    chunk.copy(room)
+    held.push(room.subarray(0, chunk.length))
+    if (i % 20 === 11) places.enter(await staging.sync())
+  }
+  putHeld()
+  places.enter(await staging.sync())
+  assert.equal(longest, 15, 'as many as a batch has room for')
+  for (const chunk of chunks) assert.ok(reader.get(multihashOf(chunk))!.equals(chunk))
+})
+
 test('a pack is created with its first batch, and is gone if nothing in it was synced', async t => {
   const { folder, staging, store } = packs(t)
   assert.deepEqual(await staging.sync(), [])

@@ -38,7 +38,7 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
     check(argv)
     const store = openStore(config)
     const ingest = store.ingest({ pin: argv.pin })
-    const endProgress = showProgress(ingest.progress, { enabled: !config.json })
+    const endProgress = await showProgress(ingest.progress, { enabled: !config.json })
     try {
       const sources = await planSources(argv)
       await store.checkBlocks()
