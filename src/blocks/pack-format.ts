@@ -1,7 +1,7 @@
 import { fstatSync, readSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
 import { ByteReader, ByteWriter } from '../bytes.ts'
-import { type BlockRow, CHECKSUM_PIECE, MAX_BLOCK_BYTES } from './types.ts'
+import { type BlockRow, checksumCount, MAX_BLOCK_BYTES } from './types.ts'
 
 /**
  * Pack files, `<number>.pack`. Everything is little-endian; `sized` is a varint length and the bytes.
@@ -79,21 +79,9 @@ export function decodePackHeader(bytes: Buffer): PackHeader | undefined {
   return reader.u32() === crc32(checked) ? { version, epoch, number } : undefined
 }
 
-/** CRC-32 of each piece of a block. */
-export function checksumsOf(block: Uint8Array): Uint32Array {
-  const checksums = new Uint32Array(Math.ceil(block.length / CHECKSUM_PIECE))
-  if (checksums.length === 1) checksums[0] = crc32(block)
-  else {
-    for (let i = 0; i < checksums.length; i++) {
-      checksums[i] = crc32(block.subarray(i * CHECKSUM_PIECE, (i + 1) * CHECKSUM_PIECE))
-    }
-  }
-  return checksums
-}
-
 /** The most that a block's row takes, for a multihash of 34 bytes. */
 export function blockRowBytes(length: number): number {
-  return 1 + 1 + 34 + 4 + 4 * Math.ceil(length / CHECKSUM_PIECE)
+  return 1 + 1 + 34 + 4 + 4 * checksumCount(length)
 }
 
 export function writeBlockRow(table: ByteWriter, multihash: Uint8Array, length: number, checksums: Uint32Array): void {
@@ -175,7 +163,7 @@ function readBlockRow(reader: ByteReader, pack: number, offset: number): BlockRo
   if (multihash === undefined || !isMultihash(multihash) || length === undefined || length > MAX_BLOCK_BYTES) {
     return undefined
   }
-  const checksums = new Uint32Array(Math.ceil(length / CHECKSUM_PIECE))
+  const checksums = new Uint32Array(checksumCount(length))
   for (let i = 0; i < checksums.length; i++) {
     const checksum = reader.u32()
     if (checksum === undefined) return undefined

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import type { CidBytes } from '../cid.ts'
 
 /** What the rest of the program knows of block storage. Keys are whole multihashes, as in Kubo's datastore. */
@@ -24,8 +25,17 @@ export interface BlockReader {
 export interface BlockWriter {
   /** At least `size` writable bytes; `size` is at most {@link MAX_BLOCK_BYTES}. */
   reserve(size: number): Buffer
-  /** Stores a block under its sha2-256 digest (32 bytes), unless it is known. The caller vouches for the digest. */
-  put(digest: Uint8Array, bytes: Uint8Array): void
+  /**
+   * Room for `size` bytes behind `held`: rooms that lie one behind the other, reserved and filled and not put yet. They
+   * stay as they are until they are put, in their order and before anything else. Undefined where they must be put
+   * first. A store whose memory other threads cannot see does not have this.
+   */
+  reserveBehind?(held: readonly Buffer[], size: number): Buffer | undefined
+  /**
+   * Stores a block under its sha2-256 digest (32 bytes), unless it is known. The caller vouches for the digest, and for
+   * the checksums where it has them already.
+   */
+  put(digest: Uint8Array, bytes: Uint8Array, checksums?: Uint32Array): void
 }
 
 /** Where a block lies in the packs. */
@@ -40,6 +50,23 @@ export interface BlockLocation {
 
 /** Bytes that one checksum covers. */
 export const CHECKSUM_PIECE = 65536
+
+/** Number of checksums that a block of this length has. */
+export function checksumCount(length: number): number {
+  return Math.ceil(length / CHECKSUM_PIECE)
+}
+
+/** The checksums of a whole block. */
+export function checksumsOf(block: Uint8Array): Uint32Array {
+  const checksums = new Uint32Array(checksumCount(block.length))
+  if (checksums.length === 1) checksums[0] = crc32(block)
+  else {
+    for (let i = 0; i < checksums.length; i++) {
+      checksums[i] = crc32(block.subarray(i * CHECKSUM_PIECE, (i + 1) * CHECKSUM_PIECE))
+    }
+  }
+  return checksums
+}
 
 /** Implemented by the index. */
 export interface BlockLocations {

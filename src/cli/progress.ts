@@ -1,4 +1,3 @@
-import { SingleBar } from 'cli-progress'
 import type { WalkProgress } from '../store/folder.ts'
 
 const INTERVAL_MS = 100
@@ -7,9 +6,11 @@ const INTERVAL_MS = 100
 const LINE_INTERVAL_MS = 30_000
 
 /** Shows how far a walk is: a bar on a terminal, plain lines now and then elsewhere. Returns what ends it. */
-export function showProgress(progress: WalkProgress, { enabled }: { enabled: boolean }): () => void {
+export async function showProgress(progress: WalkProgress, { enabled }: { enabled: boolean }): Promise<() => void> {
   if (!enabled) return () => {}
   if (!process.stderr.isTTY) return printLines(progress)
+  // Only a terminal pays for the time that it takes to load.
+  const { SingleBar } = await import('cli-progress')
   const bar = new SingleBar({
     format: 'adding {value} files and folders, {megabytes} MB, {duration_formatted}',
     stream: process.stderr,

@@ -134,9 +134,9 @@ export class Ingest {
   }
 
   async #stage(feed: Feed, describe: (tree: TreeResult) => Metadata): Promise<void> {
+    const nodes = this.#index.newNodes()
+    const builder = new TreeBuilder({ writer: this.#staging, nodes })
     try {
-      const nodes = this.#index.newNodes()
-      const builder = new TreeBuilder({ writer: this.#staging, nodes })
       for await (const _ of feed(builder)) {
         if (this.#staging.full) await this.#staging.drain()
         // Lets timers and signals in: the walk itself never waits.
@@ -153,6 +153,7 @@ export class Ingest {
       } else this.#readAgain.add(metadata.baseName)
       this.#results.push(known ?? added(metadata.baseName, tree, true))
     } catch (error) {
+      builder.abandon()
       // Blocks of paths staged earlier must outlive this failure; then the failed path's blocks stay until gc.
       if (this.#staged.length === 0) this.#staging.abandon()
       throw error

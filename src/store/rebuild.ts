@@ -60,9 +60,9 @@ export async function rebuildIndex(
 }
 
 function rebuildPath(index: StoreIndex, blocks: BlockReader, record: PathRecord, result: Rebuilt) {
+  const nodes = index.newNodes()
+  const builder = new TreeBuilder({ writer: new NoWriter(), nodes })
   try {
-    const nodes = index.newNodes()
-    const builder = new TreeBuilder({ writer: new NoWriter(), nodes })
     emitTree(cid => blocks.get(readCid(cid)?.multihash ?? cid), record.root, builder)
     const { root, narHash, entries } = builder.finish()
     if (Buffer.compare(root, record.root) !== 0 || !narHash.equals(record.narHash) || entries !== record.entries) {
@@ -70,6 +70,7 @@ function rebuildPath(index: StoreIndex, blocks: BlockReader, record: PathRecord,
     }
     return [{ record, nodes }]
   } catch (error) {
+    builder.abandon()
     if (!(error instanceof NixIpfsError)) throw error
     result.lost.push({ baseName: record.baseName, why: error.message })
     return []

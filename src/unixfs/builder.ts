@@ -5,7 +5,7 @@ import type { NodeKind, TreeSink } from '../nix/tree.ts'
 import { BalancedDag } from './balanced.ts'
 import { BufferedHash } from './buffered-hash.ts'
 import { writeDirectory } from './directory.ts'
-import { LeafHasher } from './leaf-hasher.ts'
+import { type HashedLeaf, LeafHasher } from './leaf-hasher.ts'
 import { NarDag } from './nar-dag.ts'
 import { encodeSymlinkNode } from './node.ts'
 import { CHUNK_BYTES, EXECUTABLE_MODE } from './profile.ts'
@@ -55,7 +55,8 @@ const leafHasher = new LeafHasher()
  * A file's contents come through {@link contents}, which copies them, or without a copy through {@link space} and
  * {@link filled}. A file is cut in chunks; each is gathered in the writer's own buffer. A reservation ends with any
  * put, so between the first byte of a chunk and the chunk's own put nothing else is put: the NAR writer's framing
- * may fill a node of the NAR DAG, but it comes before a file's first byte or after its last one.
+ * may fill a node of the NAR DAG, but it comes before a file's first byte or after its last one. Chunks that another
+ * thread hashes are held, one behind the other, and put together before anything else is.
  */
 export class TreeBuilder implements TreeSink {
   readonly #writer: BlockWriter
@@ -79,6 +80,8 @@ export class TreeBuilder implements TreeSink {
   /** Room for the chunk that is being gathered; empty before its first byte. */
   #room: Buffer = EMPTY_ROOM
   #roomFilled = 0
+  /** Chunks that the leaf hasher has. */
+  #held: Buffer[] = []
   #leaves: Leaf[] = []
 
   constructor(options: { writer: BlockWriter; nodes: NodeSink }) {
@@ -126,6 +129,7 @@ export class TreeBuilder implements TreeSink {
     this.#size = size
     this.#remaining = size
     this.#leaves = []
+    if (size > CHUNK_BYTES) leafHasher.announce(size)
   }
 
   contents(bytes: Uint8Array): void {
@@ -149,11 +153,17 @@ export class TreeBuilder implements TreeSink {
    */
   space(): Buffer {
     if (this.#room.length === 0 && this.#remaining > 0) {
-      const length = Math.min(CHUNK_BYTES, this.#remaining)
-      this.#room = this.#writer.reserve(length).subarray(0, length)
+      this.#room = this.#nextRoom(Math.min(CHUNK_BYTES, this.#remaining))
       this.#roomFilled = 0
     }
     return this.#roomFilled === 0 ? this.#room : this.#room.subarray(this.#roomFilled)
+  }
+
+  #nextRoom(length: number): Buffer {
+    const room = this.#held.length > 0 ? this.#writer.reserveBehind?.(this.#held, length) : undefined
+    if (room !== undefined) return room
+    this.#putChunks()
+    return this.#writer.reserve(length).subarray(0, length)
   }
 
   /** The first `length` bytes of {@link space} are the file's next bytes. */
@@ -162,11 +172,28 @@ export class TreeBuilder implements TreeSink {
     const end = this.#roomFilled + length
     if (end > room.length) throw new RangeError(`${length} bytes filled in where there was less space`)
     const whole = end === room.length && end > 0
-    const started = whole && leafHasher.start(room)
+    this.#remaining -= length
+    // Of the last chunk the caller could only wait for the thread.
+    const given = whole && this.#remaining > 0 && this.#giveChunk(room)
     this.#nar.contents(room.subarray(this.#roomFilled, end))
     this.#roomFilled = end
-    this.#remaining -= length
-    if (whole) this.#putChunk(leafHasher.finish(room, started))
+    if (!whole) return
+    this.#room = EMPTY_ROOM
+    this.#roomFilled = 0
+    if (!given) this.#putChunks({ bytes: room, digest: sha256(room) })
+    if (this.#remaining === 0) leafHasher.release(this)
+  }
+
+  /** True where another thread hashes it now. */
+  #giveChunk(chunk: Buffer): boolean {
+    if (this.#writer.reserveBehind === undefined || !leafHasher.give(this, chunk)) return false
+    this.#held.push(chunk)
+    return true
+  }
+
+  /** Gives up the tree: nothing may be told to it afterwards. */
+  abandon(): void {
+    leafHasher.release(this)
   }
 
   endFile(): void {
@@ -210,14 +237,17 @@ export class TreeBuilder implements TreeSink {
     }
   }
 
-  #putChunk(digest: Buffer): void {
-    const length = this.#room.length
-    this.#writer.put(digest, this.#room)
-    const cid = rawCid(digest)
-    this.#room = EMPTY_ROOM
-    this.#roomFilled = 0
-    this.#leaves.push({ cid, start: 0, length })
-    this.#narDag.leaf(cid, length)
+  /** Puts the chunks that are held, and this one behind them. */
+  #putChunks(...last: HashedLeaf[]): void {
+    const chunks = [...(this.#held.length > 0 ? leafHasher.take(this) : []), ...last]
+    this.#held = []
+    for (const { bytes, digest, checksums } of chunks) this.#writer.put(digest, bytes, checksums)
+    // Which may put a node: only now that no chunk lies where it goes.
+    for (const { bytes, digest } of chunks) {
+      const cid = rawCid(digest)
+      this.#leaves.push({ cid, start: 0, length: bytes.length })
+      this.#narDag.leaf(cid, bytes.length)
+    }
   }
 
   #put(block: Buffer): Buffer {

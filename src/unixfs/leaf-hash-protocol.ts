@@ -1,44 +1,67 @@
-/** The memory that a leaf hasher and its thread share: 32-bit words, then a digest of 32 bytes. */
-export const control = {
-  /** Index of the word that says whose turn it is. */
-  state: 0,
-  /** Of the chunk in the memory that was sent last, bytes. */
-  offset: 1,
-  length: 2,
-  /** Rises with each memory that is sent. */
-  generation: 3,
-  /** Not 0 while the thread, or its user, sleeps until the state changes and must be woken. */
-  threadSleeps: 4,
-  userSleeps: 5,
-  digestOffset: 24,
-  bytes: 56,
+import { checksumCount } from '../blocks/types.ts'
+import { CHUNK_BYTES } from './profile.ts'
 
-  // States. The thread is not there yet; it waits for work; it has some; the digest is there.
-  starting: 0,
-  idle: 1,
-  job: 2,
-  done: 3,
+/** Jobs that the thread may be behind; more than the chunks of a batch of blocks, whose memory they lie in. */
+export const SLOTS = 32
+
+const DIGEST_BYTES = 32
+const CHECKSUMS = checksumCount(CHUNK_BYTES)
+
+/** Indexes of the first words. Jobs are counted from 0, and number n lies in slot n % SLOTS. */
+export const word = {
+  /** Not 0 once the thread runs. */
+  ready: 0,
+  /** Jobs given to the thread, and those that it has done. */
+  given: 1,
+  done: 2,
 } as const
 
-export interface LeafHashJob {
+/** Indexes of a job's words: where its chunk lies. A job of no bytes makes the thread let go of all memories. */
+export const job = {
+  /** Memories that must have been sent before. */
+  sent: 0,
+  /** Which of them it is, from 0. */
+  memory: 1,
+  offset: 2,
+  length: 3,
+} as const
+
+/** What is sent to the thread: memory that chunks lie in. */
+export interface ChunkMemory {
   memory: SharedArrayBuffer
 }
 
-/** How long each side looks before it sleeps: waking a thread on another processor takes about as long as a hash. */
-const SPIN_MS = 2
+const WORDS = 4
+const JOB_BYTES = 4 * 4
+const SLOT_BYTES = JOB_BYTES + DIGEST_BYTES + 4 * CHECKSUMS
 
-/** Returns when the state is no longer `state`, or after `patience` milliseconds. */
-export function awaitChange(words: Int32Array, state: number, sleeps: number, patience: number): void {
-  const end = performance.now() + SPIN_MS
-  while (performance.now() < end) if (Atomics.load(words, control.state) !== state) return
-  Atomics.store(words, sleeps, 1)
-  // Returns at once where the state changed before the other side could see that somebody sleeps.
-  Atomics.wait(words, control.state, state, patience)
-  Atomics.store(words, sleeps, 0)
+/** One job, and what is found out about its chunk. Views of shared memory. */
+export interface Slot {
+  job: Int32Array
+  digest: Buffer
+  checksums: Uint32Array
 }
 
-/** Changes the state, and wakes the other side if it sleeps. */
-export function changeState(words: Int32Array, state: number, sleeps: number): void {
-  Atomics.store(words, control.state, state)
-  if (Atomics.load(words, sleeps) !== 0) Atomics.notify(words, control.state)
+/** The memory that a leaf hasher and its thread share, beside that of the chunks. */
+export class LeafHashControl {
+  readonly shared: SharedArrayBuffer
+  readonly words: Int32Array
+  readonly #slots: Slot[]
+
+  constructor(shared = new SharedArrayBuffer(4 * WORDS + SLOTS * SLOT_BYTES)) {
+    this.shared = shared
+    this.words = new Int32Array(shared, 0, WORDS)
+    this.#slots = Array.from({ length: SLOTS }, (_, i) => {
+      const at = 4 * WORDS + i * SLOT_BYTES
+      return {
+        job: new Int32Array(shared, at, JOB_BYTES / 4),
+        digest: Buffer.from(shared, at + JOB_BYTES, DIGEST_BYTES),
+        checksums: new Uint32Array(shared, at + JOB_BYTES + DIGEST_BYTES, CHECKSUMS),
+      }
+    })
+  }
+
+  slot(number: number): Slot {
+    return this.#slots[number % SLOTS]!
+  }
 }

@@ -3,7 +3,6 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import {
   BATCH_HEADER_BYTES,
-  checksumsOf,
   decodeBatch,
   decodePackHeader,
   encodeBatchHeader,
@@ -11,6 +10,7 @@ import {
   writeBlockRow,
   writeRecordRow,
 } from '../../src/blocks/pack-format.ts'
+import { checksumsOf } from '../../src/blocks/types.ts'
 import { ByteWriter } from '../../src/bytes.ts'
 import { sha256, sha256Multihash } from '../../src/cid.ts'
 

@@ -17,7 +17,8 @@ import {
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { scanPack } from '../../src/blocks/pack-format.ts'
-import { PackReader, PackStaging, type PackStagingOptions } from '../../src/blocks/packs.ts'
+import { PackStaging, type PackStagingOptions } from '../../src/blocks/pack-staging.ts'
+import { PackReader } from '../../src/blocks/packs.ts'
 import type { BlockLocation, BlockLocations, BlockRow } from '../../src/blocks/types.ts'
 import { asBuffer } from '../../src/bytes.ts'
 import { cidText, rawCid, sha256 } from '../../src/cid.ts'
@@ -25,7 +26,7 @@ import { DamagedError, StateError } from '../../src/errors.ts'
 import { onCleanup } from '../helpers/cleanup.ts'
 import { output } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
-import { readOnlyView, smallDisk } from '../helpers/tmpfs.ts'
+import { cachedDisk, readOnlyView, smallDisk } from '../helpers/tmpfs.ts'
 import { blockOf, blockStoreSuite, multihashOf } from '../suites/block-store.ts'
 
 /** Places of blocks in a Map, in the index's stead. */
@@ -94,6 +95,39 @@ blockStoreSuite('packs', async t => {
 blockStoreSuite('packs of 3 MB', async t => {
   const { staging, reader, places } = packs(t, { maxPackBytes: 3_000_000, maxOpen: 2 })
   return { staging, reader, enter: rows => places.enter(rows) }
+})
+
+blockStoreSuite('packs on a disk that takes no direct writes', async t => {
+  const { staging, reader, places } = packsIn(t, await cachedDisk(t))
+  return { staging, reader, enter: rows => places.enter(rows) }
+})
+
+test('rooms one behind the other come back whole, also where some are not needed, or a sync comes between', async t => {
+  const { staging, reader, places, store } = packs(t)
+  const chunks = Array.from({ length: 60 }, (_, i) => blockOf(1024 * 1024, i))
+  await store(chunks[3]!, chunks[4]!)
+  let held: Buffer[] = []
+  let longest = 0
+  const putHeld = () => {
+    longest = Math.max(longest, held.length)
+    for (const room of held) staging.put(sha256(room), room)
+    held = []
+  }
+  for (const [i, chunk] of chunks.entries()) {
+    let room = held.length > 0 ? staging.reserveBehind(held, chunk.length) : undefined
+    if (room === undefined) {
+      putHeld()
+      if (staging.full) await staging.drain()
+      room = staging.reserve(chunk.length)
+    }
+    chunk.copy(room)
+    held.push(room.subarray(0, chunk.length))
+    if (i % 20 === 11) places.enter(await staging.sync())
+  }
+  putHeld()
+  places.enter(await staging.sync())
+  assert.equal(longest, 15, 'as many as a batch has room for')
+  for (const chunk of chunks) assert.ok(reader.get(multihashOf(chunk))!.equals(chunk))
 })
 
 test('a pack is created with its first batch, and is gone if nothing in it was synced', async t => {
@@ -291,18 +325,24 @@ test('a full disk is one line, loses nothing of before, and is over when there i
   const { staging, reader, store } = packsIn(t, folder)
   const before = blockOf(1_000_000)
   await store(before)
-  const fill = async () => {
-    for (let i = 1; i <= 100; i++) staging.put(sha256(blockOf(1_000_000, i)), blockOf(1_000_000, i))
-    await staging.sync()
+  // Once by a caller that waits for the disk, and once by one that does not.
+  for (const waits of [true, false]) {
+    const fill = async () => {
+      for (let i = 1; i <= 100; i++) {
+        if (waits && staging.full) await staging.drain()
+        staging.put(sha256(blockOf(1_000_000, i)), blockOf(1_000_000, i))
+      }
+      await staging.sync()
+    }
+    await assert.rejects(fill, (error: Error) => {
+      assert.ok(error instanceof StateError)
+      assert.match(error.message, /^[^\n]*no space left on the device, nothing was added$/)
+      assert.ok(error.message.includes(folder))
+      return true
+    })
+    assert.ok(reader.get(multihashOf(before))!.equals(before))
+    assert.equal(staging.pendingRows, 0)
   }
-  await assert.rejects(fill, (error: Error) => {
-    assert.ok(error instanceof StateError)
-    assert.match(error.message, /^[^\n]*no space left on the device, nothing was added$/)
-    assert.ok(error.message.includes(folder))
-    return true
-  })
-  assert.ok(reader.get(multihashOf(before))!.equals(before))
-  assert.equal(staging.pendingRows, 0)
   await output('mount', ['-o', 'remount,size=100m', folder])
   const after = blockOf(1_000_001)
   await store(after)

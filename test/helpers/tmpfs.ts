@@ -13,6 +13,15 @@ export async function smallDisk(t: TestScope, size: string): Promise<string> {
   return folder
 }
 
+/** A filesystem that refuses to go past the kernel's cache; unmounted after the test. Needs root. */
+export async function cachedDisk(t: TestScope): Promise<string> {
+  const folder = join(tempFolder(t, 'disk'), 'disk')
+  mkdirSync(folder)
+  await output('mount', ['-t', 'ramfs', 'ramfs', folder])
+  onCleanup(t, () => unmountLazily(folder))
+  return folder
+}
+
 /** The folder once more, read-only; unmounted after the test. Needs root. */
 export async function readOnlyView(t: TestScope, folder: string): Promise<string> {
   const view = join(tempFolder(t, 'view'), 'view')

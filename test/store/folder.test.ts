@@ -26,18 +26,18 @@ import { tempFolder } from '../helpers/temp.ts'
 const MIB = 1024 * 1024
 const ignored: NodeSink = { file: () => {}, symlink: () => {}, directory: () => {} }
 
-class Interfering extends MemoryBlocks {
+class InterferedWith extends TreeBuilder {
   readonly #interfere: (chunk: number) => void
   #chunks = 0
 
   constructor(interfere: (chunk: number) => void) {
-    super()
+    super({ writer: new MemoryBlocks(), nodes: ignored })
     this.#interfere = interfere
   }
 
-  override reserve(size: number): Buffer {
+  override space(): Buffer {
     this.#interfere(++this.#chunks)
-    return super.reserve(size)
+    return super.space()
   }
 }
 
@@ -49,7 +49,7 @@ interface Walked extends TreeResult {
 /** Reads the folder to its end; `interfere` is called before each chunk, counted from 1. */
 function walk(folder: string, interfere: (chunk: number) => void = () => {}): Walked {
   const progress: WalkProgress = { entries: 0, bytes: 0 }
-  const builder = new TreeBuilder({ writer: new Interfering(interfere), nodes: ignored })
+  const builder = new InterferedWith(interfere)
   let yields = 0
   for (const _ of walkFolder(folder, builder, progress)) yields++
   return { ...builder.finish(), progress, yields }

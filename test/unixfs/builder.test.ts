@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
 import { rawCid, readCid, sha256 } from '../../src/cid.ts'
 import { FormatError } from '../../src/errors.ts'
@@ -155,6 +156,41 @@ test('space is the rest of the chunk, or of the file', () => {
   assert.equal(builder.space().length, 0)
   builder.endFile()
   assert.equal(builder.finish().size, CHUNK_BYTES + 10)
+})
+
+/** Tells a large file, chunk by chunk, and lets a thread that hashes come up meanwhile. */
+async function* tellLarge(builder: TreeBuilder, chunks: number, seed: number): AsyncGenerator<void> {
+  const contents = bytesOf(seed, CHUNK_BYTES)
+  builder.file(EMPTY_NAME, false, chunks * CHUNK_BYTES)
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    contents.writeUInt32LE(chunk)
+    builder.contents(contents)
+    yield await setTimeout(1)
+  }
+  builder.endFile()
+}
+
+test('large files that are built at the same time, and one that is given up, do not mix', async () => {
+  const make = () => new TreeBuilder({ writer: new StrictBlocks(), nodes: new RecordingNodes() })
+  const alone = []
+  for (const seed of [1, 2]) {
+    const builder = make()
+    for await (const _ of tellLarge(builder, 40, seed));
+    alone.push(builder.finish())
+  }
+  const given = make()
+  const abandoned = tellLarge(given, 40, 3)
+  for (let chunk = 0; chunk < 30; chunk++) await abandoned.next()
+  const builders = [make(), make()]
+  const told = builders.map((builder, i) => tellLarge(builder, 40, i + 1))
+  for (let chunk = 0; chunk <= 40; chunk++) {
+    if (chunk === 20) given.abandon()
+    for (const one of told) await one.next()
+  }
+  assert.deepEqual(
+    builders.map(builder => builder.finish()),
+    alone,
+  )
 })
 
 test('events that are no tree are format errors', () => {

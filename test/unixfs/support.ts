@@ -1,32 +1,49 @@
 import assert from 'node:assert/strict'
 import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
 import { MemoryBlocks } from '../../src/blocks/memory.ts'
-import { MAX_BLOCK_BYTES } from '../../src/blocks/types.ts'
+import { checksumsOf, MAX_BLOCK_BYTES } from '../../src/blocks/types.ts'
 import { ByteWriter } from '../../src/bytes.ts'
 import { type CidBytes, codec, dagPbCid, readCid, sha256 } from '../../src/cid.ts'
 import { EMPTY_NAME, type TreeSink } from '../../src/nix/tree.ts'
 import { TreeBuilder, type TreeResult } from '../../src/unixfs/builder.ts'
 import type { GetBlock } from '../../src/unixfs/get-block.ts'
+import { CHUNK_BYTES } from '../../src/unixfs/profile.ts'
 import type { ChildEntry, Leaf, NodeSink } from '../../src/unixfs/types.ts'
 import { seededRandom } from '../helpers/random-tree.ts'
 
-/** Blocks that hold their callers to the contract: true digests, sizes within the limit, no use of ended rooms. */
+/** Blocks that hold their callers to the contract: true digests and checksums, sizes within the limit, no use of ended rooms. */
 export class StrictBlocks extends MemoryBlocks {
+  /** Shared, so that another thread may hash what lies in it. */
+  readonly #memory = Buffer.from(new SharedArrayBuffer(7 * CHUNK_BYTES))
+  /** Bytes that are reserved, and where the chunks lie that must be put next. */
   #reserved = 0
+  #awaited: number[] = []
 
   override reserve(size: number): Buffer {
     assert.ok(size <= MAX_BLOCK_BYTES)
+    assert.deepEqual(this.#awaited, [])
     this.#reserved = size
-    return super.reserve(size)
+    return this.#memory.subarray(0, size)
   }
 
-  override put(digest: Uint8Array, bytes: Uint8Array): void {
+  reserveBehind(held: readonly Buffer[], size: number): Buffer | undefined {
+    const at = held.reduce((sum, { length }) => sum + length, 0)
+    if (at + size > this.#memory.length) return undefined
+    const room = this.#memory.subarray(at, at + size)
+    this.#awaited = [...held, room].map(({ byteOffset }) => byteOffset)
+    this.#reserved = at + size
+    return room
+  }
+
+  override put(digest: Uint8Array, bytes: Uint8Array, checksums?: Uint32Array): void {
     assert.deepEqual(sha256(bytes), Buffer.from(digest))
+    if (checksums !== undefined) assert.deepEqual(checksums, checksumsOf(bytes))
     assert.ok(bytes.length <= MAX_BLOCK_BYTES)
     super.put(digest, bytes)
-    // Any put ends the reservation: what is still kept there is lost.
-    super.reserve(this.#reserved).fill(0xee, 0, this.#reserved)
-    this.#reserved = 0
+    // A put ends a reservation, but for those of chunks that come one behind the other: what is still kept is lost.
+    if (this.#awaited.length > 0) assert.equal(bytes.byteOffset, this.#awaited.shift())
+    if (this.#awaited.length === 0) this.#memory.fill(0xee, 0, this.#reserved)
+    else bytes.fill(0xee)
   }
 
   /** Puts a dag-pb node that a test has encoded itself. */

@@ -59,7 +59,7 @@ export const addCommand: CommandModule<GlobalArguments, AddArguments> = {
     if (identity !== undefined) becomeIdentity(identity)
     const store = openStore(config)
     const ingest = store.ingest({ pin: argv.pin })
-    const endProgress = showProgress(ingest.progress, { enabled: !config.json })
+    const endProgress = await showProgress(ingest.progress, { enabled: !config.json })
     try {
       const sources = nar === undefined ? planSources(argv, await validPaths(argv)) : [nar]
       await store.checkBlocks()
