@@ -1,9 +1,6 @@
 import { readdirSync, readlinkSync, write } from 'node:fs'
-
-/** FUSE_NOTIFY_INVAL_ENTRY of linux/fuse.h. */
-const NOTIFY_INVAL_ENTRY = 3
-const FUSE_ROOT_ID = 1
-const OUT_HEADER_BYTES = 16
+import { ROOT_NODE } from '../../index/types.ts'
+import { invalidateEntry } from '../protocol/notify.ts'
 
 /**
  * Descriptors of /dev/fuse that this process has open. libfuse 2 keeps its own to itself, but a notification may be
@@ -26,20 +23,8 @@ export function fuseDescriptors(): Set<number> {
  * directory's lock for it, which a request that waits for this very thread may hold.
  */
 export function invalidateRootEntry(fd: number, name: string, failed: (error: Error) => void): void {
-  write(fd, rootEntryNotification(name), error => {
+  write(fd, invalidateEntry(ROOT_NODE, Buffer.from(name)), error => {
     // ENOENT: the kernel does not know the name, which is what was wanted.
     if (error !== null && error.code !== 'ENOENT') failed(error)
   })
-}
-
-/** struct fuse_out_header {len, error = code, unique = 0}, struct fuse_notify_inval_entry_out, name, NUL. */
-export function rootEntryNotification(name: string): Buffer {
-  const bytes = Buffer.from(name, 'utf8')
-  const message = Buffer.alloc(OUT_HEADER_BYTES + 16 + bytes.length + 1)
-  message.writeUInt32LE(message.length, 0)
-  message.writeInt32LE(NOTIFY_INVAL_ENTRY, 4)
-  message.writeBigUInt64LE(BigInt(FUSE_ROOT_ID), 16)
-  message.writeUInt32LE(bytes.length, 24)
-  bytes.copy(message, 32)
-  return message
 }
