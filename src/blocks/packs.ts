@@ -4,6 +4,7 @@ import { cidText, codec } from '../cid.ts'
 import { DamagedError, StateError, systemCode } from '../errors.ts'
 import { PACK_VERSION, packFileName, readPackHeader } from './pack-format.ts'
 import { readPieces, SCRATCH_BYTES } from './pack-read.ts'
+import { ReadAround } from './read-around.ts'
 import { type BlockLocation, type BlockLocations, type BlockReader, MAX_BLOCK_BYTES } from './types.ts'
 
 const DEFAULT_OPEN_PACKS = 256
@@ -26,6 +27,7 @@ export class PackReader implements BlockReader {
   /** Descriptors by pack number, the one used last at the end. */
   readonly #open = new Map<number, number>()
   readonly #scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
+  readonly #around = new ReadAround()
   #trimmed = Date.now()
 
   constructor(folder: string, locations: RefreshableLocations, { maxOpen = DEFAULT_OPEN_PACKS } = {}) {
@@ -117,7 +119,8 @@ export class PackReader implements BlockReader {
 
   #read({ fd, location }: OpenBlock, multihash: Uint8Array, start: number, length: number, target: Buffer, at: number) {
     if (length === 0) return
-    const why = readPieces(fd, location, start, length, target, at, this.#scratch)
+    const read = () => readPieces(fd, location, start, length, target, at, this.#scratch)
+    const why = this.#around.around(fd, location.offset + start, length, read)
     if (why !== undefined) throw this.#damaged(multihash, location, why)
   }
 

@@ -57,7 +57,7 @@ export class StoreFs implements ReadOnlyFs {
   list(directory: NodeId, cookie: number): Iterable<ListedEntry> | undefined {
     if (directory === ROOT_NODE) return this.#listRoot(cookie)
     if (directory === LINKS_NODE) return []
-    return this.#store.index.node(directory)?.kind === 'directory' ? this.#listDirectory(directory, cookie) : undefined
+    return this.#store.index.isDirectory(directory) ? this.#listDirectory(directory, cookie) : undefined
   }
 
   /** A path's cookie is its first node id: paths added while a listing runs come after it, and seekdir stays exact. */

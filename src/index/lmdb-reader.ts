@@ -161,6 +161,10 @@ export abstract class LmdbReader implements IndexReader {
     return record
   }
 
+  isDirectory(id: NodeId): boolean {
+    return this.#firstPage(id) !== undefined || this.node(id)?.kind === 'directory'
+  }
+
   lookup(directory: NodeId, name: Uint8Array): NodeEntry | undefined {
     const first = this.#firstPage(directory)
     if (first === undefined) return undefined

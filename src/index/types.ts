@@ -86,6 +86,8 @@ export interface IndexReader extends BlockLocations {
   /** The path that the node belongs to. */
   pathOfNode(id: NodeId): PathRecord | undefined
   node(id: NodeId): NodeRecord | undefined
+  /** Costs nothing that {@link entries} would not cost. */
+  isDirectory(id: NodeId): boolean
   lookup(directory: NodeId, name: Uint8Array): NodeEntry | undefined
   /** Entries in bytewise order, from ordinal `from` (0 for the first) on. */
   entries(directory: NodeId, from: number): Iterable<NodeEntry>

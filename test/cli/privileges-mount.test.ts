@@ -107,8 +107,9 @@ test('a state on a read-only filesystem is mounted', async t => {
   succeeded(await machine.run('sh', ['-c', mount, state]))
   const [node, program] = machine.program
   // In the foreground, since nothing can be written to mount.log.
-  const script =
-    '"$@" & until mountpoint -q "$0"; do kill -0 $! || exit 1; sleep 0.1; done; cat "$0"/*-file; kill $!; wait $!'
+  const said = join(tempFolder(t), 'said')
+  const script = `"$@" > ${said} & until grep mounted ${said}; do kill -0 $! || exit 1; sleep 0.1; done
+    cat "$0"/*-file; kill $!; wait $!`
   const result = await machine.run('sh', ['-ec', script, mountpoint, node, program, mountpoint, '--state', state])
   assert.equal(succeeded(result).toString(), `mounted ${mountpoint}\nx`)
 })

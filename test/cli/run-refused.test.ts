@@ -54,15 +54,35 @@ test('a kernel that allows nobody a user namespace: it says what that is needed 
   const script = `root=$(mktemp -d); mount --rbind / "$root"
     exec chroot "$root" setpriv --reuid=${USER} --regid=${USER} --clear-groups "$@"`
   const inRoot = ['unshare', '-m', 'sh', '-c', script, 'sh']
-  assertFailed(await machine.cli(args(), {}, inRoot), ['/nix/store', 'Operation not permitted', 'user namespaces'])
+  try {
+    assertFailed(await machine.cli(args(), {}, inRoot), ['/nix/store', 'Operation not permitted', 'user namespaces'])
+  } finally {
+    await output('chown', ['-R', '0:0', state])
+  }
 })
 
 test('without unshare, the package is named', async t => {
   const machine = await host(t)
   const tools = tempFolder(t, 'tools')
-  symlinkSync((await output('which', ['umount'])).toString().trim(), join(tools, 'umount'))
+  for (const tool of ['mount', 'umount', 'setpriv'])
+    symlinkSync((await output('which', [tool])).toString().trim(), join(tools, tool))
   assertFailed(await machine.cli(args(), {}, ['env', `PATH=${tools}`]), ['unshare is missing', 'util-linux'])
   assertNothingLeft(machine)
+})
+
+test('without what a mount needs, the package is named', async t => {
+  const machine = await host(t)
+  const tools = tempFolder(t, 'tools')
+  for (const [tool, missing] of [
+    ['umount', 'mount is missing'],
+    ['mount', 'setpriv is missing'],
+  ] as const) {
+    symlinkSync((await output('which', [tool])).toString().trim(), join(tools, tool))
+    const { code, stderr } = await machine.cli(args(), {}, ['env', `PATH=${tools}`])
+    assert.equal(code, 1)
+    assert.match(stderr, new RegExp(`^nix-ipfs-mount: [^\\n]*${missing}; install the package [a-z-]+[^\\n]*\\n$`))
+    assertNothingLeft(machine)
+  }
 })
 
 test('arguments that do not come after -- are wrong usage', async t => {

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { systemCode } from '../../errors.ts'
 import type { FromServer, FromSupervisor } from './ipc.ts'
 
 /** What a supervisor hears of a server. */
 export interface ServerEvents {
   message(server: ServerProcess, message: FromServer): void
-  /** It has ended, or could not be started; once. */
+  /** It has ended; once. */
   gone(server: ServerProcess): void
 }
 
@@ -25,9 +26,9 @@ export class ServerProcess {
     this.#child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'inherit', fd, 'ipc'], cwd: '/' })
     this.#child.on('message', (said: FromServer) => message(this, said))
     this.#child.once('exit', () => gone(this))
-    this.#child.on('error', () => {
-      // Without a process there is no exit.
-      if (this.pid === undefined) gone(this)
+    this.#child.on('error', error => {
+      // Without a process there is no exit, and the next attempt would end in the same way.
+      if (this.pid === undefined) message(this, { type: 'failed', why: whyNotStarted(program!, error) })
     })
   }
 
@@ -47,8 +48,13 @@ export class ServerProcess {
   /** For messages: who it was and how it ended. */
   describe(): string {
     const { pid, exitCode, signalCode } = this.#child
-    return pid === undefined
-      ? 'a server could not be started'
-      : `server ${pid} ended (${signalCode ?? `status ${exitCode}`})`
+    return `server ${pid} ended (${signalCode ?? `status ${exitCode}`})`
   }
+}
+
+function whyNotStarted(program: string, error: Error): string {
+  const code = systemCode(error)
+  return code === 'ENOENT'
+    ? `${program} is missing; install the package util-linux`
+    : `a server cannot be started: ${program} (${code ?? error.message})`
 }

@@ -54,6 +54,8 @@ export class Supervisor implements MountedFs {
   upgrades = 0
   readonly #options: SupervisorOptions
   #fd = -1
+  /** Settled when there is something to unmount, or will not be. */
+  #mounting: Promise<void> | undefined
   #mounted = false
   #active: ServerProcess | undefined
   /** The one that comes next, ready or starting. */
@@ -96,7 +98,8 @@ export class Supervisor implements MountedFs {
     this.#fd = this.#options.openDevice()
     this.#mounted = false
     this.#prepare()
-    await this.#options.mount(this.#fd)
+    this.#mounting = this.#options.mount(this.#fd)
+    await this.#mounting
     this.#mounted = true
     if (this.#next?.ready) this.#begin(this.#next)
   }
@@ -218,7 +221,6 @@ export class Supervisor implements MountedFs {
       this.#negotiated = undefined
       this.#used = false
       await this.#mount()
-      if (this.#over) await this.#takeDown()
     } catch (error) {
       this.#finish({ why: (error as Error).message, failed: true })
     }
@@ -268,6 +270,7 @@ export class Supervisor implements MountedFs {
   /** While a server answers, unmounting lets who is inside finish; then nobody may be left who waits. */
   async #takeDown(): Promise<void> {
     const { unmount, closeDevice } = this.#options
+    await this.#mounting?.catch(() => {})
     if (this.#active?.since !== undefined) await Promise.race([unmount().catch(() => {}), sleep(UNMOUNT_MS)])
     for (const server of [this.#active, this.#next]) server?.kill()
     this.#active = undefined
