@@ -1,20 +1,6 @@
-import { existsSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { output } from './run.ts'
+import { buildHelper } from './compile.ts'
 
 /** Compiles probe.c, which says what the program does, as file `probe` of `folder`, mode 0755, and gives its path. */
-export async function buildProbe(folder: string): Promise<string> {
-  const file = join(folder, 'probe')
-  await output('gcc', ['-static', '-O1', '-o', file, probeSource()])
-  return file
-}
-
-/** tsc leaves the C file where it is: below the folder with package.json, of which this file's folder is a copy. */
-function probeSource(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); folder !== dirname(folder); folder = dirname(folder)) {
-    const source = join(folder, 'test', 'helpers', 'probe.c')
-    if (existsSync(source)) return source
-  }
-  throw new Error('there is no test/helpers/probe.c above the compiled tests')
+export function buildProbe(folder: string): Promise<string> {
+  return buildHelper(folder, 'probe')
 }

@@ -64,7 +64,7 @@ export class RootChanges {
       () =>
         new Promise(resolve => {
           write(this.#fd, message, error => {
-            // ENOENT: the kernel does not know it, which is what was wanted. ENOTDIR, ENODEV: there is no mount left.
+            // ENOENT: the kernel does not know it, which is what was wanted. ENODEV, ENOTCONN: there is no mount left.
             if (error !== null && !['ENOENT', 'ENODEV', 'ENOTCONN'].includes(error.code ?? ''))
               this.#log.warn(`${what}: the kernel may still show what was there before (${error.code})`)
             resolve()
