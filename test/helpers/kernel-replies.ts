@@ -40,6 +40,7 @@ const exactSizes = new Map<number, number>([
   [OPCODE.LOOKUP, 128],
   [OPCODE.GETATTR, 104],
   [OPCODE.STATFS, 80],
+  [OPCODE.INIT, 64],
 ])
 const sized: readonly number[] = [OPCODE.READ, OPCODE.READDIR, OPCODE.READDIRPLUS]
 const xattrs: readonly number[] = [OPCODE.GETXATTR, OPCODE.LISTXATTR]

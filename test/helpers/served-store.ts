@@ -15,11 +15,14 @@ import { checkReply, decodeReply, isAnswered, type Reply } from './kernel-replie
 import { type TreeSpec, writeTree } from './random-tree.ts'
 import { tempFolder } from './temp.ts'
 
-/** A state with these trees, by name: each is added as the store path that `add` would make of it. */
-export async function storeWith(t: TestScope, trees: Record<string, TreeSpec>): Promise<Store> {
+/**
+ * A state with these trees, by name: each is added as the store path that `add` would make of it.
+ * @param blocks the block store, the state's own if not given
+ */
+export async function storeWith(t: TestScope, trees: Record<string, TreeSpec>, blocks?: string): Promise<Store> {
   const work = tempFolder(t, 'served')
   mkdirSync(join(work, 'trees'))
-  const store = openStore(readConfig({ state: join(work, 'state') }, {}))
+  const store = openStore(readConfig({ state: join(work, 'state'), blocks }, {}))
   onCleanup(t, () => store.close())
   const ingest = store.ingest({ pin: false })
   try {
