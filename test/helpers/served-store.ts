@@ -92,6 +92,8 @@ export class Serving {
   answer(request: Buffer): Reply | Miss | undefined {
     // As a thread has it: requests lie in one buffer, whose end is older.
     const view = new RequestView(Buffer.concat([request, older]))
+    // And replies lie where older ones were, of which nothing must be left.
+    this.dispatcher.output.fill(0xaa, 0, older.length)
     const length = this.dispatcher.answer(view, request.length)
     if (length instanceof Miss) return length
     assert.equal(length > 0, isAnswered(request), 'an answer is given where one is waited for')
