@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkout, output } from './run.ts'
+import { helperSource } from './probe.ts'
+import { output } from './run.ts'
 
 /** Compiles a program in C that needs no library at run time, mode 0755, as `file`, and gives its path. */
 export async function compile(source: string, file: string): Promise<string> {
@@ -10,6 +11,5 @@ export async function compile(source: string, file: string): Promise<string> {
 
 /** Compiles test/helpers/<name>.c, which says what the program does, as file `name` of `folder`, and gives its path. */
 export function buildHelper(folder: string, name: string): Promise<string> {
-  // tsc leaves C files where they are.
-  return compile(readFileSync(join(checkout, 'test', 'helpers', `${name}.c`), 'utf8'), join(folder, name))
+  return compile(readFileSync(helperSource(`${name}.c`), 'utf8'), join(folder, name))
 }

@@ -1,6 +1,20 @@
-import { buildHelper } from './compile.ts'
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { output } from './run.ts'
 
 /** Compiles probe.c, which says what the program does, as file `probe` of `folder`, mode 0755, and gives its path. */
-export function buildProbe(folder: string): Promise<string> {
-  return buildHelper(folder, 'probe')
+export async function buildProbe(folder: string): Promise<string> {
+  const file = join(folder, 'probe')
+  await output('gcc', ['-static', '-O1', '-o', file, helperSource('probe.c')])
+  return file
+}
+
+/** tsc leaves C files where they are: below the folder with package.json, of which this file's folder is a copy. */
+export function helperSource(name: string): string {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); folder !== dirname(folder); folder = dirname(folder)) {
+    const source = join(folder, 'test', 'helpers', name)
+    if (existsSync(source)) return source
+  }
+  throw new Error(`there is no test/helpers/${name} above the compiled tests`)
 }
