@@ -34,19 +34,24 @@ export function runtimePath(folder: string, mountpoint: string, ending: 'sock' |
   return join(folder, `${createHash('sha256').update(mountpoint).digest('hex').slice(0, 16)}.${ending}`)
 }
 
-/** Listens until closed. A socket that a crash left behind is replaced. Throws MountError. */
+/**
+ * Listens until closed. A socket that a crash left behind is replaced. Throws MountError.
+ * @param lineMs milliseconds that a line may take to come
+ */
 export async function listenControl(
   folder: string,
   mountpoint: string,
   handlers: ControlHandlers,
+  { lineMs = LINE_MS } = {},
 ): Promise<() => void> {
   const path = runtimePath(folder, mountpoint, 'sock')
-  const server = createServer(socket => converse(socket, handlers))
+  const server = createServer(socket => converse(socket, handlers, lineMs))
   try {
     mkdirSync(folder, { recursive: true, mode: 0o755 })
     removeIfThere(path)
     await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
+      // Not once: later it is a connection that could not be taken, which must not end the mount.
+      server.on('error', reject)
       // bind(2) happens in listen: the socket is never open to others, not even for a moment.
       const before = process.umask(0o177)
       server.listen(path, resolve)
@@ -69,22 +74,23 @@ function removeIfThere(path: string): void {
   }
 }
 
-function converse(socket: Socket, handlers: ControlHandlers): void {
-  let text = ''
-  socket.setEncoding('utf8')
+function converse(socket: Socket, handlers: ControlHandlers, lineMs: number): void {
+  const line: Buffer[] = []
+  let bytes = 0
   socket.setTimeout(ANSWER_MS, () => socket.destroy())
   // Who asked may be gone.
   socket.on('error', () => socket.destroy())
-  const late = setTimeout(() => socket.destroy(), LINE_MS)
+  const late = setTimeout(() => socket.destroy(), lineMs)
   socket.on('close', () => clearTimeout(late))
-  socket.on('data', (chunk: string) => {
-    text += chunk
-    const end = text.indexOf('\n')
-    if (end < 0 && text.length <= MAX_LINE_BYTES) return
+  socket.on('data', (chunk: Buffer) => {
+    const end = chunk.indexOf('\n')
+    line.push(end < 0 ? chunk : chunk.subarray(0, end))
+    bytes += line.at(-1)!.length
+    if (end < 0 && bytes <= MAX_LINE_BYTES) return
     clearTimeout(late)
     socket.removeAllListeners('data')
-    const line = end < 0 || end > MAX_LINE_BYTES ? undefined : text.slice(0, end)
-    answer(line, handlers).then(reply => socket.end(`${JSON.stringify(reply)}\n`))
+    const text = bytes > MAX_LINE_BYTES ? undefined : Buffer.concat(line).toString()
+    answer(text, handlers).then(reply => socket.end(`${JSON.stringify(reply)}\n`))
   })
 }
 

@@ -29,12 +29,16 @@ export class RootChanges {
     for (const { firstNode } of this.#gone()) this.#dropped.add(firstNode)
   }
 
-  /** Looks for changes since the last look; cheap where there are none. */
-  look(): void {
+  /** Looks for changes since the last look; cheap where there are none. Resolves when the kernel was told of them. */
+  look(): Promise<void> {
     const late = this.#late.splice(0)
     for (const name of late) this.#drop(name)
     const generation = this.#index.generation()
-    if (generation === this.#seen) return
+    if (generation !== this.#seen) this.#tell(generation)
+    return this.#last
+  }
+
+  #tell(generation: number): void {
     // Between two looks a path may have come and gone again, and the kernel may have seen it.
     const before = generation === this.#seen + 1 ? this.#dropped : new Set<NodeId>()
     this.#seen = generation
@@ -64,7 +68,7 @@ export class RootChanges {
       () =>
         new Promise(resolve => {
           write(this.#fd, message, error => {
-            // ENOENT: the kernel does not know it, which is what was wanted. ENOTDIR, ENODEV: there is no mount left.
+            // ENOENT: the kernel does not know it, which is what was wanted. ENODEV, ENOTCONN: there is no mount left.
             if (error !== null && !['ENOENT', 'ENODEV', 'ENOTCONN'].includes(error.code ?? ''))
               this.#log.warn(`${what}: the kernel may still show what was there before (${error.code})`)
             resolve()

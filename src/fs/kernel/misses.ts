@@ -57,10 +57,8 @@ export class Misses {
       for (;;) {
         const answer = dispatcher.answer(request, bytes.length)
         if (!(answer instanceof Miss)) return this.#reply(answer)
-        const fetched = fetch(answer)
-        // Somebody must hear of it, also when nobody waits any more.
-        fetched.catch(() => {})
-        await Promise.race([fetched, interruption])
+        // The race hears of a fetch that fails, also when it is over.
+        await Promise.race([fetch(answer), interruption])
         if (interrupted) return this.#reply(dispatcher.fail(request, errno.EINTR))
       }
     } catch (error) {

@@ -39,9 +39,9 @@ export function answerRequests({ fd, dispatcher, counters, refresh, pass }: Work
     if (length === 0) continue
     counters[counter.busy] = 1
     counters[counter.taken]!++
-    request.set(length)
-    const { opcode } = request
-    if (opcode < OPCODES) counters[opcode]!++
+    // In what is too short for a header lie the bytes of an older request.
+    const opcode = request.set(length) ? request.opcode : undefined
+    if (opcode !== undefined && opcode < OPCODES) counters[opcode]!++
     const answer = opcode === FUSE.INTERRUPT || opcode === FUSE.INIT ? undefined : dispatcher.answer(request, length)
     if (typeof answer !== 'number') pass(Buffer.from(bytes.subarray(0, length)))
     else if (answer > 0) writeReply(fd, dispatcher.output, answer)

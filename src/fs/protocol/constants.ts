@@ -59,6 +59,7 @@ export const FUSE = {
   SYNCFS: 50,
   TMPFILE: 51,
   STATX: 52,
+  COPY_FILE_RANGE_64: 53,
 } as const
 
 /** Opcodes are below this. */
@@ -82,7 +83,7 @@ export const INIT_FLAGS = {
 
 /** Flags of INIT from bit 32 on, as they stand in `flags2`. */
 export const INIT_FLAGS2 = {
-  /** 7.39, bit 38: file handles need not be decoded, which an overlay above would try through LOOKUP. */
+  /** 7.40, bit 38: file handles need not be decoded, which an overlay above would try through LOOKUP. */
   FUSE_NO_EXPORT_SUPPORT: 1 << 6,
 } as const
 

@@ -12,14 +12,15 @@ const DOTS = [Buffer.from('.'), Buffer.from('..')]
 
 const types: Record<NodeKind, number> = { directory: DT.DIR, file: DT.REG, symlink: DT.LNK }
 
-/** The cookie to list from, for a request that wants to go on at `offset`. */
+/** The cookie to list from, for a request that wants to go on at `offset`, which may be any number of 64 bits. */
 export function cookieAt(offset: number): number {
-  return Math.max(0, offset - DOTS.length)
+  return Math.min(Math.max(0, offset - DOTS.length), Number.MAX_SAFE_INTEGER)
 }
 
 /**
  * Packs entries at `at`, as many as go whole into `limit` bytes, and gives the number of bytes; 0 says that the listing
- * has ended. `listed` are the entries from {@link cookieAt} of `offset` on. `directory` is the listed node.
+ * has ended, undefined that there is no room for the next entry. `listed` are the entries from {@link cookieAt} of
+ * `offset` on. `directory` is the listed node.
  */
 export function packEntries(
   reply: ReplyBuffer,
@@ -29,13 +30,13 @@ export function packEntries(
   offset: number,
   listed: Iterable<ListedEntry>,
   plus: boolean,
-): number {
+): number | undefined {
   const prefix = plus ? DIRENTPLUS.dirent : 0
   let used = 0
   for (let dot = offset; dot < DOTS.length; dot++) {
     const name = DOTS[dot]!
     const size = prefix + direntBytes(name.length)
-    if (used + size > limit) return used
+    if (used + size > limit) return used || undefined
     // A node of 0 says that no attributes come with the name.
     if (plus) reply.bytes.fill(0, at + used, at + used + prefix)
     dirent(reply, at + used + prefix, directory, dot + 1, DT.DIR, name)
@@ -43,7 +44,7 @@ export function packEntries(
   }
   for (const { entry, cookie } of listed) {
     const size = prefix + direntBytes(entry.name.length)
-    if (used + size > limit) break
+    if (used + size > limit) return used || undefined
     if (plus) reply.entry(at + used, entry)
     dirent(reply, at + used + prefix, entry.id, cookie + DOTS.length, types[entry.kind], entry.name)
     used += size

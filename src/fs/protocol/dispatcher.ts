@@ -77,12 +77,13 @@ export class Dispatcher {
     const whole = request.set(length)
     if (length < IN_HEADER.unique + 8) return this.#malformed(0)
     this.#take(request)
-    if (!whole) return this.#malformed(errno.EINVAL)
     const operation = operations[request.opcode]
+    const short = !whole || request.bodyLength < (operation?.body ?? 0)
+    // Nobody waits for an answer to these, so there is none to a malformed one either.
+    if (operation?.decision === 'silence') return short ? this.#malformed(0) : 0
+    if (short) return this.#malformed(errno.EINVAL)
     if (operation === undefined) return this.#malformed(errno.ENOSYS)
-    if (request.bodyLength < operation.body) return this.#malformed(errno.EINVAL)
     const { decision } = operation
-    if (decision === 'silence') return 0
     if (typeof decision === 'object') return this.#error(decision.errno)
     try {
       return this.#handlers[decision](request)
@@ -187,7 +188,9 @@ export class Dispatcher {
     const length = Math.min(request.u32(BODY_IN + READ_IN.length), MAX_READ)
     const listed = id && this.#fs.list(id, cookieAt(offset))
     if (id === undefined || listed === undefined) return this.#wrongKind(id, errno.ENOTDIR)
-    return this.#done(packEntries(this.#reply, BODY_OUT, length, id, offset, listed, plus))
+    const used = packEntries(this.#reply, BODY_OUT, length, id, offset, listed, plus)
+    // As getdents(2) says it: an empty reply would be the end of the listing.
+    return used === undefined ? this.#error(errno.EINVAL) : this.#done(used)
   }
 
   #statfs(): number {

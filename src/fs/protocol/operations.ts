@@ -52,7 +52,7 @@ const rows: Operation[] = [
   ...same({ errno: errno.ENOSYS }, ['SETUPMAPPING', 'REMOVEMAPPING']),
   ...same({ errno: errno.EROFS }, ['SETATTR', 'SYMLINK', 'MKNOD', 'MKDIR', 'UNLINK', 'RMDIR', 'RENAME', 'RENAME2']),
   ...same({ errno: errno.EROFS }, ['LINK', 'WRITE', 'SETXATTR', 'REMOVEXATTR', 'CREATE', 'TMPFILE', 'FALLOCATE']),
-  ...same({ errno: errno.EROFS }, ['COPY_FILE_RANGE']),
+  ...same({ errno: errno.EROFS }, ['COPY_FILE_RANGE', 'COPY_FILE_RANGE_64']),
 ]
 
 function same(decision: Decision, names: readonly (keyof typeof FUSE)[]): Operation[] {
