@@ -10,6 +10,7 @@ export const SERVER_WORD = 'fuse-server'
 /** What a server must know of the command that started it. */
 export interface ServerConfig {
   config: Config
+  mountpoint: string
   /** Answer extended attributes. */
   xattr: boolean
   /** As on a kernel before Linux 6.9. */

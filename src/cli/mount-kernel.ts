@@ -36,7 +36,7 @@ export async function mountKernel(
   if (process.getuid?.() !== 0)
     throw new MountError(`${mountpoint}: the kernel driver mounts as root alone; use --driver libfuse`)
   const log = stderrLogger(config.verbose)
-  const server: ServerConfig = { config, xattr, noResend }
+  const server: ServerConfig = { config, mountpoint, xattr, noResend }
   const identity = stateIdentity(config, log)
   const asServer = identity === undefined ? ['setpriv', '--pdeathsig', 'KILL', '--'] : asIdentity(identity)
   let dismissReaper = () => {}
@@ -44,6 +44,7 @@ export async function mountKernel(
   const folder = runtimeFolder(process.env)
   const kept = folder && runtimePath(folder, mountpoint, 'json')
   const runtimeFiles = folder && kept ? [kept, runtimePath(folder, mountpoint, 'sock')] : []
+  const isMounted = () => mountId !== undefined && readMounts().some(({ id }) => id === mountId)
   const supervisor = new Supervisor({
     mountpoint,
     command: [
@@ -57,11 +58,17 @@ export async function mountKernel(
       return fd
     },
     unmount: async () => {
-      await lazyUnmount(mountpoint)
+      const top = isMounted() ? mountAt(mountpoint) : undefined
+      if (top !== undefined && top.id !== mountId) {
+        // Nor is it the reaper's to take.
+        dismissReaper()
+        throw new MountError(`cannot be unmounted: a ${top.type} filesystem was mounted above it; unmount both`)
+      }
+      if (top !== undefined) await lazyUnmount(mountpoint)
       dismissReaper()
       if (kept !== undefined) rmSync(kept, { force: true })
     },
-    isMounted: () => mountId !== undefined && readMounts().some(({ id }) => id === mountId),
+    isMounted,
     closeDevice: closeSync,
     keep: state => keepState(kept, { mountpoint, state: config.state, supervisor: process.pid, ...state }),
     answers: () => setReadAhead(mountpoint, log),
@@ -87,7 +94,9 @@ function keepState(file: string | undefined, state: object): void {
 /** An upgrade starts what is installed now; as root, only what root alone can have put there. Throws MountError. */
 export function checkUpgradable(): void {
   for (const file of [process.execPath, process.argv[1]!]) {
-    if (process.getuid?.() === 0 && statSync(file).uid !== 0)
+    const owner = statSync(file, { throwIfNoEntry: false })?.uid
+    if (owner === undefined) throw new MountError(`${file}: is gone, so there is nothing to upgrade to`)
+    if (process.getuid?.() === 0 && owner !== 0)
       throw new MountError(`${file}: is not root's, so it is not started as an upgrade`)
   }
 }

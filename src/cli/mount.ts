@@ -55,7 +55,7 @@ export async function mountByDriver(request: MountRequest): Promise<RunningMount
   const mount = kernel ? await byKernel(request) : await byLibfuse(request)
   if (mount === undefined) return undefined
   const upgrade = async () => {
-    if (mount.upgrade === undefined) throw new MountError(`${mountpoint}: the libfuse driver cannot hand over`)
+    if (mount.upgrade === undefined) throw new MountError('the libfuse driver cannot hand over')
     await mount.upgrade()
   }
   const closeControl = await openControl(request, { status: mount.status, upgrade, stop: request.stop.now }, log)
@@ -65,7 +65,7 @@ export async function mountByDriver(request: MountRequest): Promise<RunningMount
     unmount: mount.unmount,
     hangup: () => {
       if (mount.upgrade === undefined) return request.stop.now()
-      upgrade().catch((error: Error) => log.warn(error.message))
+      upgrade().catch((error: Error) => log.warn(`${mountpoint}: ${error.message}`))
     },
     close: async () => {
       closeControl()
@@ -87,7 +87,7 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
     },
     status: async () => {
       const server = await supervisor.status()
-      if (server === undefined) throw new MountError(`${mountpoint}: no server answers just now; try again`)
+      if (server === undefined) throw new MountError('no server answers just now; try again')
       return {
         ...server,
         mountpoint,
@@ -110,10 +110,14 @@ async function byLibfuse({ config, mountpoint }: MountRequest): Promise<Driven> 
 }
 
 /** The socket, where there is a place for one: without it the mount can still be used, and ended by a signal. */
-async function openControl({ mountpoint }: MountRequest, handlers: ControlHandlers, log: Logger): Promise<() => void> {
+async function openControl(
+  { config, mountpoint }: MountRequest,
+  handlers: ControlHandlers,
+  log: Logger,
+): Promise<() => void> {
   const folder = runtimeFolder(process.env)
   try {
-    if (folder !== undefined) return await listenControl(folder, mountpoint, handlers)
+    if (folder !== undefined) return await listenControl(folder, { mountpoint, state: config.state }, handlers)
     log.debug('XDG_RUNTIME_DIR is not set, so status does not find this mount')
   } catch (error) {
     log.warn((error as Error).message)

@@ -7,8 +7,8 @@ import type { MountStatus } from './status.ts'
 
 /**
  * The control socket of a mount: JSON lines of at most 64 KiB, `{"verb": "status"}` answered by
- * `{"ok": true, "status": ...}`, or by `{"ok": false, "error": "..."}`. One for each mount, in a folder of its own, for
- * its owner alone.
+ * `{"mountpoint": "...", "state": "...", "ok": true, "status": ...}`, or with `"ok": false, "error": "..."`. One for
+ * each mount, in a folder of its own, for its owner alone.
  */
 
 const MAX_LINE_BYTES = 64 * 1024
@@ -18,6 +18,13 @@ const ANSWER_MS = 60_000
 
 export const verbs = ['status', 'upgrade', 'stop'] as const
 export type Verb = (typeof verbs)[number]
+
+/** Which mount it is. */
+export interface MountName {
+  mountpoint: string
+  /** State folder. */
+  state: string
+}
 
 export interface ControlHandlers {
   status(): Promise<MountStatus>
@@ -29,19 +36,18 @@ export interface ControlHandlers {
 
 type Answer = { ok: true; status?: MountStatus } | { ok: false; error: string }
 
+/** What a mount answers; one that cannot do what it was asked says which one it is, too. */
+export type ControlReply = MountName & Answer
+
 /** Path of something that belongs to the mount at this path, in the folder of running mounts. */
 export function runtimePath(folder: string, mountpoint: string, ending: 'sock' | 'json'): string {
   return join(folder, `${createHash('sha256').update(mountpoint).digest('hex').slice(0, 16)}.${ending}`)
 }
 
 /** Listens until closed. A socket that a crash left behind is replaced. Throws MountError. */
-export async function listenControl(
-  folder: string,
-  mountpoint: string,
-  handlers: ControlHandlers,
-): Promise<() => void> {
-  const path = runtimePath(folder, mountpoint, 'sock')
-  const server = createServer(socket => converse(socket, handlers))
+export async function listenControl(folder: string, name: MountName, handlers: ControlHandlers): Promise<() => void> {
+  const path = runtimePath(folder, name.mountpoint, 'sock')
+  const server = createServer(socket => converse(socket, name, handlers))
   try {
     mkdirSync(folder, { recursive: true, mode: 0o755 })
     removeIfThere(path)
@@ -69,7 +75,7 @@ function removeIfThere(path: string): void {
   }
 }
 
-function converse(socket: Socket, handlers: ControlHandlers): void {
+function converse(socket: Socket, { mountpoint, state }: MountName, handlers: ControlHandlers): void {
   let text = ''
   socket.setEncoding('utf8')
   socket.setTimeout(ANSWER_MS, () => socket.destroy())
@@ -84,7 +90,7 @@ function converse(socket: Socket, handlers: ControlHandlers): void {
     clearTimeout(late)
     socket.removeAllListeners('data')
     const line = end < 0 || end > MAX_LINE_BYTES ? undefined : text.slice(0, end)
-    answer(line, handlers).then(reply => socket.end(`${JSON.stringify(reply)}\n`))
+    answer(line, handlers).then(reply => socket.end(`${JSON.stringify({ mountpoint, state, ...reply })}\n`))
   })
 }
 
@@ -118,36 +124,31 @@ function verbOf(line: string): Verb | undefined {
 }
 
 /**
- * Asks the mount whose socket this is; undefined where no mount listens there any more. Throws MountError with what it
- * answered, or where it does not answer.
+ * Asks the mount whose socket this is; undefined where no mount listens there any more. Throws MountError where it does
+ * not answer.
  */
-export function askControl(path: string, verb: Verb): Promise<{ status?: MountStatus } | undefined> {
+export function askControl(path: string, verb: Verb): Promise<ControlReply | undefined> {
   return new Promise((resolve, reject) => {
-    const fail = (why: string) => reject(new MountError(`${path}: ${why}`))
     const socket = createConnection(path)
     let text = ''
     socket.setEncoding('utf8')
     socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')))
     socket.on('error', error => {
-      if (['ENOENT', 'ECONNREFUSED'].includes(systemCode(error) ?? '')) return resolve(undefined)
-      fail(`the mount does not answer (${systemCode(error) ?? error.message})`)
+      if (['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? '')) return resolve(undefined)
+      reject(new MountError(`${path}: the mount does not answer (${systemCode(error) ?? error.message})`))
     })
     socket.on('data', (chunk: string) => {
       text += chunk
     })
-    socket.on('end', () => {
-      const reply = parseAnswer(text)
-      if (reply === undefined) fail('the mount ended before it answered')
-      else if (reply.ok) resolve(reply)
-      else fail(reply.error)
-    })
+    // Without an answer: it has just ended.
+    socket.on('end', () => resolve(parseReply(text)))
     socket.write(`${JSON.stringify({ verb })}\n`)
   })
 }
 
-function parseAnswer(text: string): Answer | undefined {
+function parseReply(text: string): ControlReply | undefined {
   try {
-    return JSON.parse(text) as Answer
+    return JSON.parse(text) as ControlReply
   } catch {
     return undefined
   }

@@ -4,17 +4,26 @@ import { fileURLToPath } from 'node:url'
 import { output } from './run.ts'
 
 /** Compiles probe.c, which says what the program does, as file `probe` of `folder`, mode 0755, and gives its path. */
-export async function buildProbe(folder: string): Promise<string> {
-  const file = join(folder, 'probe')
-  await output('gcc', ['-static', '-O1', '-o', file, probeSource()])
+export function buildProbe(folder: string): Promise<string> {
+  return compile('probe', folder, ['-static', '-O1'])
+}
+
+/** The same with readers.c. */
+export function buildReaders(folder: string): Promise<string> {
+  return compile('readers', folder, ['-O2', '-Wall', '-pthread'])
+}
+
+async function compile(name: string, folder: string, options: readonly string[]): Promise<string> {
+  const file = join(folder, name)
+  await output('gcc', [...options, '-o', file, sourceOf(`${name}.c`)])
   return file
 }
 
-/** tsc leaves the C file where it is: below the folder with package.json, of which this file's folder is a copy. */
-function probeSource(): string {
+/** tsc leaves C files where they are: below the folder with package.json, of which this file's folder is a copy. */
+function sourceOf(name: string): string {
   for (let folder = dirname(fileURLToPath(import.meta.url)); folder !== dirname(folder); folder = dirname(folder)) {
-    const source = join(folder, 'test', 'helpers', 'probe.c')
+    const source = join(folder, 'test', 'helpers', name)
     if (existsSync(source)) return source
   }
-  throw new Error('there is no test/helpers/probe.c above the compiled tests')
+  throw new Error(`there is no test/helpers/${name} above the compiled tests`)
 }

@@ -1,7 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
-import type { TestScope } from '../test/helpers/cleanup.ts'
-import { stopProcess } from '../test/helpers/run.ts'
+import { onCleanup, type TestScope } from './cleanup.ts'
+import { stopProcess } from './run.ts'
 
 const PATIENCE_MS = 60_000
 
@@ -52,7 +52,7 @@ export class Readers {
     this.#child.once('error', error => {
       this.#stderr += error.message
     })
-    scope.after(() => stopProcess(this.#child, 'SIGKILL'))
+    onCleanup(scope, () => stopProcess(this.#child, 'SIGKILL'))
   }
 
   /** What happened since the last call. Throws an Error where the readers have ended. */
