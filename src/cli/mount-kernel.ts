@@ -5,7 +5,7 @@ import { runtimePath } from '../fs/control.ts'
 import { mountDevice, setReadAhead } from '../fs/kernel/device.ts'
 import { startReaper } from '../fs/kernel/reaper.ts'
 import { Supervisor } from '../fs/kernel/supervisor.ts'
-import { mountAt, readMounts } from '../fs/mountinfo.ts'
+import { type Mount, mountAt, readMounts } from '../fs/mountinfo.ts'
 import { lazyUnmount } from '../fs/mountpoint.ts'
 import { stderrLogger } from '../log.ts'
 import type { Config } from './config.ts'
@@ -40,11 +40,11 @@ export async function mountKernel(
   const identity = stateIdentity(config, log)
   const asServer = identity === undefined ? ['setpriv', '--pdeathsig', 'KILL', '--'] : asIdentity(identity)
   let dismissReaper = () => {}
-  let mountId: number | undefined
+  let ours: Mount | undefined
   const folder = runtimeFolder(process.env)
   const kept = folder && runtimePath(folder, mountpoint, 'json')
   const runtimeFiles = folder && kept ? [kept, runtimePath(folder, mountpoint, 'sock')] : []
-  const isMounted = () => mountId !== undefined && readMounts().some(({ id }) => id === mountId)
+  const isMounted = () => ours !== undefined && readMounts().some(mount => isSame(mount, ours!))
   const supervisor = new Supervisor({
     mountpoint,
     command: [
@@ -53,13 +53,13 @@ export async function mountKernel(
     ],
     mount: async () => {
       const fd = await mountDevice(mountpoint)
-      mountId = mountAt(mountpoint)?.id
+      ours = mountAt(mountpoint)
       dismissReaper = startReaper(mountpoint, runtimeFiles)
       return fd
     },
     unmount: async () => {
       const top = isMounted() ? mountAt(mountpoint) : undefined
-      if (top !== undefined && top.id !== mountId) {
+      if (top !== undefined && !isSame(top, ours!)) {
         // Nor is it the reaper's to take.
         dismissReaper()
         throw new MountError(`cannot be unmounted: a ${top.type} filesystem was mounted above it; unmount both`)
@@ -77,6 +77,11 @@ export async function mountKernel(
   })
   const stopped = stopAsked.then(() => supervisor.unmount()).then(() => undefined)
   return await Promise.race([supervisor.start().then(() => supervisor), stopped])
+}
+
+/** An id alone says little: the kernel gives those of mounts that are gone to the next ones. */
+function isSame(one: Mount, other: Mount): boolean {
+  return one.id === other.id && one.device === other.device && one.type === other.type
 }
 
 /** For who looks after a crash. That it cannot be written keeps nobody from mounting. */

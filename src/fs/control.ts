@@ -140,15 +140,17 @@ export function askControl(path: string, verb: Verb): Promise<ControlReply | und
     socket.on('data', (chunk: string) => {
       text += chunk
     })
-    // Without an answer: it has just ended.
     socket.on('end', () => resolve(parseReply(text)))
     socket.write(`${JSON.stringify({ verb })}\n`)
   })
 }
 
+/** Undefined for what is none, as of one who has ended meanwhile, or of another version. */
 function parseReply(text: string): ControlReply | undefined {
   try {
-    return JSON.parse(text) as ControlReply
+    const reply = JSON.parse(text) as Partial<ControlReply>
+    const isNamed = typeof reply.mountpoint === 'string' && typeof reply.state === 'string'
+    return isNamed ? (reply as ControlReply) : undefined
   } catch {
     return undefined
   }
