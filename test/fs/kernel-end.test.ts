@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -42,10 +42,10 @@ describe('a mount by the kernel driver ends, whatever happens', () => {
   ]
 
   /** Starts it and does not wait until it is mounted. */
-  function start(t: TestContext, folder: string) {
+  function start(t: TestContext, folder: string, env: NodeJS.ProcessEnv = {}) {
     endServers(t, folder)
     const child = spawn(process.execPath, command(folder), {
-      env: { ...process.env, ...cleanSettings() },
+      env: { ...process.env, ...cleanSettings(), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     onCleanup(t, () => stopProcess(child, 'SIGKILL'))
@@ -119,6 +119,21 @@ describe('a mount by the kernel driver ends, whatever happens', () => {
       assert.match(said(), /^(mounted [^\n]*\n)?$/)
       await assertAllGone(folder)
     }
+  })
+
+  test('SIGTERM while mount(8) runs: what it mounts is unmounted', async t => {
+    const tools = tempFolder(t, 'tools')
+    const script = `#!/bin/sh\ntouch "$0.called"\nsleep 1\nPATH='${process.env.PATH}' exec mount "$@"\n`
+    writeFileSync(join(tools, 'mount'), script, { mode: 0o755 })
+    const folder = tempFolder(t, 'mount')
+    const { child, said } = start(t, folder, { PATH: `${tools}:${process.env.PATH}` })
+    await until('it is being mounted', () => existsSync(join(tools, 'mount.called')))
+    child.kill('SIGTERM')
+    await until('it ends', () => child.exitCode !== null)
+    assert.deepEqual([child.exitCode, said()], [0, ''])
+    // By then a mount(8) that nobody waited for has done it.
+    await sleep(1500)
+    await assertAllGone(folder)
   })
 
   test('nobody reads what it says: it goes on, and another server takes over', async t => {

@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
+import { open } from 'lmdb'
 import { mountStatus } from '../helpers/control.ts'
 import {
   addTo,
@@ -20,9 +21,10 @@ import {
   mountByKernel,
   mountLine,
   serversAt,
+  takenOver,
 } from '../helpers/failover.ts'
 import type { Mount } from '../helpers/mount.ts'
-import { output, run } from '../helpers/run.ts'
+import { cli, output, run } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import { until } from '../helpers/until.ts'
 import { suiteScope } from '../suites/mount.ts'
@@ -150,6 +152,35 @@ describe('an index that does not go with what the kernel knows', () => {
     assert.match(status.lastErrors.at(-1)!.message, /checksum does not match/)
     assert.ok(mountLine(mount.folder) !== undefined)
     assert.equal(`${await output('diff', ['-r', good!, goodPath!])}`, '')
+  })
+
+  test('a damaged row among the forgotten paths keeps nothing from being served, nor from coming', async t => {
+    const state = join(tempFolder(t, 'state'), 'state')
+    const folder = tempFolder(t, 'tree')
+    const add = (name: string) => {
+      writeFileSync(join(folder, name), name)
+      return addTo(state, join(folder, name))
+    }
+    const lost = await add('lost')
+    assert.equal((await cli(['forget', lost, '--state', state])).code, 0)
+    const options = { keyEncoding: 'binary', encoding: 'binary' } as const
+    const root = open<Buffer, Buffer>({ path: join(state, 'index'), maxDbs: 12, overlappingSync: false, ...options })
+    const forgotten = root.openDB<Buffer, Buffer>({ name: 'forgotten', ...options })
+    await forgotten.put(Buffer.from(lost), Buffer.from('damaged'))
+    await root.close()
+    const mount = await mountByKernel(t, { state })
+    const comes = async (name: string) => {
+      const baseName = await add(name)
+      await until(`${name} is listed`, async () => `${await output('ls', [mount.folder])}`.includes(baseName))
+      assert.equal(`${await output('cat', [`${mount.folder}/${baseName}`])}`, name)
+    }
+    await comes('first')
+    const { pid, lastErrors } = await mountStatus(mount.folder)
+    assert.match(lastErrors.at(-1)!.message, /database forgotten.*checksum does not match/)
+    process.kill(pid, 'SIGKILL')
+    const next = await takenOver(mount.folder, pid)
+    await comes('second')
+    assert.equal((await mountStatus(mount.folder)).pid, next)
   })
 })
 

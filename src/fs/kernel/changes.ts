@@ -44,7 +44,10 @@ export class RootChanges {
     }
   }
 
-  /** Looks for changes since the last look; cheap where there are none. Throws DamagedError. */
+  /**
+   * Looks for changes since the last look; cheap where there are none. Throws DamagedError where it cannot be known what
+   * is gone; what has come is shown all the same.
+   */
   look(): void {
     this.#drop(this.#late.splice(0), false)
     const generation = this.#options.index.generation()
@@ -54,13 +57,13 @@ export class RootChanges {
     const before = generation === this.#seen + 1 ? this.#dropped : new Set<NodeId>()
     this.#seen = generation
     this.#dropped = new Set()
+    this.#notify(invalidateInode(ROOT_NODE), 'the list of paths')
     const names: string[] = []
     for (const { baseName, firstNode } of this.#gone()) {
       this.#dropped.add(firstNode)
       if (!before.has(firstNode)) names.push(baseName)
     }
     this.#late.push(...this.#drop(names, takenOver))
-    this.#notify(invalidateInode(ROOT_NODE), 'the list of paths')
   }
 
   /** What was forgotten and not added again as it was. */
