@@ -1,8 +1,8 @@
 import { setTimeout } from 'node:timers/promises'
+import { mountStatus, upgradeMount } from '../test/helpers/control.ts'
+import { type Readers, type Seen, together } from '../test/helpers/readers.ts'
 import { until } from '../test/helpers/until.ts'
-import { type Readers, type Seen, together } from './readers.ts'
 import type { Seeded } from './seeded.ts'
-import { mountStatus, upgradeMount } from './status.ts'
 
 /** How long the readers are watched without a disturbance, and at least how long with one. */
 const WINDOW_MS = 500

@@ -1,13 +1,13 @@
 import { mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { buildReaders } from '../test/helpers/probe.ts'
+import { Readers, type Seen } from '../test/helpers/readers.ts'
 import { tempFolder } from '../test/helpers/temp.ts'
 import { Disturbed } from './disturbed.ts'
 import { KERNEL, mountWith } from './drivers.ts'
 import { failureFact } from './failure.ts'
 import { describeMachine, endLoad } from './machine.ts'
-import { compileC } from './measure.ts'
 import { addPath } from './ours.ts'
-import { Readers, type Seen } from './readers.ts'
 import { withScope } from './scope.ts'
 import { Seeded } from './seeded.ts'
 import { median } from './statistics.ts'
@@ -48,7 +48,7 @@ async function run({ scope, rounds = failoverSuite.rounds, say }: SuiteOptions):
   mkdirSync(tree)
   const small = makeHeaders(join(tree, 'small'), `${SEED} small`, FILES)
   makeLargeFile(join(tree, 'large'), `${SEED} large`, LARGE_MIB)
-  const program = await compileC('readers', work)
+  const program = await buildReaders(work)
   const state = join(work, 'state')
   const { path } = await addPath(state, tree)
   const measurements: Measurement[] = []

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import type { TestScope } from '../test/helpers/cleanup.ts'
+import { mountStatus } from '../test/helpers/control.ts'
 import type { Mount } from '../test/helpers/mount.ts'
+import { Readers, type ReadersOptions, type Seen } from '../test/helpers/readers.ts'
 import { until } from '../test/helpers/until.ts'
 import { type DriverName, KERNEL } from './drivers.ts'
-import { Readers, type ReadersOptions, type Seen } from './readers.ts'
-import { mountStatus } from './status.ts'
 
 const SAMPLES = 100
 const SAMPLE_MS = 200

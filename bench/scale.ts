@@ -1,9 +1,10 @@
 import { join } from 'node:path'
+import { buildReaders } from '../test/helpers/probe.ts'
 import { tempFolder } from '../test/helpers/temp.ts'
 import { DRIVERS, type DriverName, KERNEL } from './drivers.ts'
 import { failureFact } from './failure.ts'
 import { describeMachine, endLoad } from './machine.ts'
-import { compileC, Micro, rotated } from './measure.ts'
+import { Micro, rotated } from './measure.ts'
 import type { Memory } from './memory.ts'
 import {
   LOOKUP_DISK,
@@ -39,7 +40,7 @@ async function run({ scope, rounds = scaleSuite.rounds, say }: SuiteOptions): Pr
   const tree = join(work, 'tree')
   const headers = makeHeaders(tree, `${SEED} tree`, FILES)
   const micro = await Micro.compile(work)
-  const readers = await compileC('readers', work)
+  const readers = await buildReaders(work)
   say(`scale: makes states with ${FEW} and with ${MANY} paths`)
   const states = [await makeState(work, tree, FEW), await makeState(work, tree, MANY)]
   const many = states[1]!

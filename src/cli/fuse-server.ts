@@ -8,6 +8,7 @@ import { NixIpfsError } from '../errors.ts'
 import { Counters } from '../fs/counters.ts'
 import type { FromServer, FromSupervisor } from '../fs/kernel/ipc.ts'
 import { FuseServer } from '../fs/kernel/server.ts'
+import { overlaysAbove } from '../fs/mountinfo.ts'
 import { Fetcher } from '../store/fetch.ts'
 import { openServingThread, type ServerConfig, type ServingThread, type WorkerData } from './fuse-thread.ts'
 import { readPackageVersion } from './version.ts'
@@ -53,6 +54,7 @@ const fuse = new FuseServer({
   index: store.index,
   fetch: miss => fetcher.fetch(miss),
   fetched: () => store.fetched(),
+  overlays: () => overlaysAbove(server.mountpoint),
   canResend: !server.noResend,
   version: readPackageVersion(),
   log: store.log,

@@ -7,6 +7,7 @@ import type { Config } from './config.ts'
 /** What a server must know of the command that started it. */
 export interface ServerConfig {
   config: Config
+  mountpoint: string
   /** Answer extended attributes. */
   xattr: boolean
   /** As on a kernel before Linux 6.9. */

@@ -5,7 +5,7 @@ import { runtimePath } from '../fs/control.ts'
 import { mountDevice, openDevice, setReadAhead } from '../fs/kernel/device.ts'
 import { startReaper } from '../fs/kernel/reaper.ts'
 import { Supervisor } from '../fs/kernel/supervisor.ts'
-import { mountAt, readMounts } from '../fs/mountinfo.ts'
+import { type Mount, mountAt, readMounts } from '../fs/mountinfo.ts'
 import { lazyUnmount } from '../fs/mountpoint.ts'
 import { stderrLogger } from '../log.ts'
 import type { Config } from './config.ts'
@@ -37,14 +37,15 @@ export async function mountKernel(
   if (process.getuid?.() !== 0)
     throw new MountError(`${mountpoint}: the kernel driver mounts as root alone; use --driver libfuse`)
   const log = stderrLogger(config.verbose)
-  const server: ServerConfig = { config, xattr, noResend }
+  const server: ServerConfig = { config, mountpoint, xattr, noResend }
   const identity = stateIdentity(config, log)
   const asServer = identity === undefined ? ['setpriv', '--pdeathsig', 'KILL', '--'] : asIdentity(identity)
   let dismissReaper = () => {}
-  let mountId: number | undefined
+  let ours: Mount | undefined
   const folder = runtimeFolder(process.env)
   const kept = folder && runtimePath(folder, mountpoint, 'json')
   const runtimeFiles = folder && kept ? [kept, runtimePath(folder, mountpoint, 'sock')] : []
+  const isMounted = () => ours !== undefined && readMounts().some(mount => isSame(mount, ours!))
   const supervisor = new Supervisor({
     mountpoint,
     command: [
@@ -54,15 +55,21 @@ export async function mountKernel(
     openDevice,
     mount: async fd => {
       await mountDevice(fd, mountpoint)
-      mountId = mountAt(mountpoint)?.id
+      ours = mountAt(mountpoint)
       dismissReaper = startReaper(mountpoint, runtimeFiles)
     },
     unmount: async () => {
-      await lazyUnmount(mountpoint)
+      const top = isMounted() ? mountAt(mountpoint) : undefined
+      if (top !== undefined && !isSame(top, ours!)) {
+        // Nor is it the reaper's to take.
+        dismissReaper()
+        throw new MountError(`cannot be unmounted: a ${top.type} filesystem was mounted above it; unmount both`)
+      }
+      if (top !== undefined) await lazyUnmount(mountpoint)
       dismissReaper()
       if (kept !== undefined) rmSync(kept, { force: true })
     },
-    isMounted: () => mountId !== undefined && readMounts().some(({ id }) => id === mountId),
+    isMounted,
     closeDevice: closeSync,
     keep: state => keepState(kept, { mountpoint, state: config.state, supervisor: process.pid, ...state }),
     answers: () => setReadAhead(mountpoint, log),
@@ -71,6 +78,11 @@ export async function mountKernel(
   })
   const stopped = stopAsked.then(() => supervisor.unmount()).then(() => undefined)
   return await Promise.race([supervisor.start().then(() => supervisor), stopped])
+}
+
+/** An id alone says little: the kernel gives those of mounts that are gone to the next ones. */
+function isSame(one: Mount, other: Mount): boolean {
+  return one.id === other.id && one.device === other.device && one.type === other.type
 }
 
 /** For who looks after a crash. That it cannot be written keeps nobody from mounting. */
@@ -88,7 +100,9 @@ function keepState(file: string | undefined, state: object): void {
 /** An upgrade starts what is installed now; as root, only what root alone can have put there. Throws MountError. */
 export function checkUpgradable(): void {
   for (const file of [process.execPath, process.argv[1]!]) {
-    if (process.getuid?.() === 0 && statSync(file).uid !== 0)
+    const owner = statSync(file, { throwIfNoEntry: false })?.uid
+    if (owner === undefined) throw new MountError(`${file}: is gone, so there is nothing to upgrade to`)
+    if (process.getuid?.() === 0 && owner !== 0)
       throw new MountError(`${file}: is not root's, so it is not started as an upgrade`)
   }
 }

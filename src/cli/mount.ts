@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { MountError } from '../errors.ts'
 import { type ControlHandlers, listenControl } from '../fs/control.ts'
 import type { MountStatus } from '../fs/status.ts'
@@ -19,9 +18,6 @@ export interface MountRequest {
   noResend: boolean
   stop: StopRequest
 }
-
-const PATIENCE_MS = 5000
-const RETRY_MS = 20
 
 /** How the end of a mount is asked for. */
 export interface StopRequest {
@@ -59,7 +55,7 @@ export async function mountByDriver(request: MountRequest): Promise<RunningMount
   const mount = kernel ? await byKernel(request) : await byLibfuse(request)
   if (mount === undefined) return undefined
   const upgrade = async () => {
-    if (mount.upgrade === undefined) throw new MountError(`${mountpoint}: the libfuse driver cannot hand over`)
+    if (mount.upgrade === undefined) throw new MountError('the libfuse driver cannot hand over')
     await mount.upgrade()
   }
   const closeControl = await openControl(request, { status: mount.status, upgrade, stop: request.stop.now }, log)
@@ -69,7 +65,7 @@ export async function mountByDriver(request: MountRequest): Promise<RunningMount
     unmount: mount.unmount,
     hangup: () => {
       if (mount.upgrade === undefined) return request.stop.now()
-      upgrade().catch((error: Error) => log.warn(error.message))
+      upgrade().catch((error: Error) => log.warn(`${mountpoint}: ${error.message}`))
     },
     close: async () => {
       closeControl()
@@ -90,8 +86,8 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
       await supervisor.upgrade()
     },
     status: async () => {
-      const server = await patiently(() => supervisor.status())
-      if (server === undefined) throw new MountError(`${mountpoint}: no server answers just now; try again`)
+      const server = await supervisor.status()
+      if (server === undefined) throw new MountError('no server answers just now; try again')
       return {
         ...server,
         mountpoint,
@@ -101,18 +97,10 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
         mounted: supervisor.mounted.toISOString(),
         restarts: supervisor.restarts,
         upgrades: supervisor.upgrades,
-        standby: supervisor.hasStandby,
+        standby: supervisor.hasStandby(),
       }
     },
     close: async () => {},
-  }
-}
-
-/** While another server takes over there is none to ask; that is soon past. */
-async function patiently<T>(ask: () => Promise<T | undefined>): Promise<T | undefined> {
-  for (const end = performance.now() + PATIENCE_MS; ; await sleep(RETRY_MS)) {
-    const answer = await ask()
-    if (answer !== undefined || performance.now() > end) return answer
   }
 }
 
@@ -122,10 +110,14 @@ async function byLibfuse({ config, mountpoint }: MountRequest): Promise<Driven> 
 }
 
 /** The socket, where there is a place for one: without it the mount can still be used, and ended by a signal. */
-async function openControl({ mountpoint }: MountRequest, handlers: ControlHandlers, log: Logger): Promise<() => void> {
+async function openControl(
+  { config, mountpoint }: MountRequest,
+  handlers: ControlHandlers,
+  log: Logger,
+): Promise<() => void> {
   const folder = runtimeFolder(process.env)
   try {
-    if (folder !== undefined) return await listenControl(folder, mountpoint, handlers)
+    if (folder !== undefined) return await listenControl(folder, { mountpoint, state: config.state }, handlers)
     log.debug('XDG_RUNTIME_DIR is not set, so status does not find this mount')
   } catch (error) {
     log.warn((error as Error).message)

@@ -1,28 +1,27 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { systemCode } from '../errors.ts'
-import { askControl, type Verb } from '../fs/control.ts'
-import type { MountStatus } from '../fs/status.ts'
+import { MountError, systemCode } from '../errors.ts'
+import { askControl, type ControlReply, type Verb } from '../fs/control.ts'
 import { runtimeFolder } from './runtime.ts'
 
-/** What every running mount of this user says of itself, by mount point. Throws MountError where one does not answer. */
-export async function mountStatuses(): Promise<MountStatus[]> {
-  const mounts: MountStatus[] = []
-  for (const socket of sockets()) {
-    const answer = await askControl(socket, 'status')
-    if (answer?.status !== undefined) mounts.push(answer.status)
-  }
-  return mounts.sort((a, b) => (a.mountpoint < b.mountpoint ? -1 : 1))
+/** Asks all running mounts of this user at once; their answers by mount point. Throws MountError. */
+export async function askAll(verb: Verb): Promise<ControlReply[]> {
+  const replies = await Promise.all(sockets().map(socket => askControl(socket, verb)))
+  return replies.filter(reply => reply !== undefined).sort((a, b) => (a.mountpoint < b.mountpoint ? -1 : 1))
 }
 
-/** Asks every running mount of this user in turn. Throws MountError with what one has against it. */
-export async function* askEach(verb: Exclude<Verb, 'status'>): AsyncGenerator<{ mountpoint: string }> {
+/** Asks one after the other. Throws MountError. */
+export async function* askEach(verb: Verb): AsyncGenerator<ControlReply> {
   for (const socket of sockets()) {
-    const mount = await askControl(socket, 'status')
-    if (mount?.status === undefined) continue
-    await askControl(socket, verb)
-    yield { mountpoint: mount.status.mountpoint }
+    const reply = await askControl(socket, verb)
+    if (reply !== undefined) yield reply
   }
+}
+
+/** What the mounts that could not do what they were asked have said, as one error; undefined where all could. */
+export function refusals(replies: readonly ControlReply[]): MountError | undefined {
+  const lines = replies.flatMap(reply => (reply.ok ? [] : [`${reply.mountpoint}: ${reply.error}`]))
+  return lines.length === 0 ? undefined : new MountError(lines.join('; '))
 }
 
 /** Also of mounts that have ended in a crash, which nobody answers any more. */

@@ -7,8 +7,8 @@ import type { MountStatus } from './status.ts'
 
 /**
  * The control socket of a mount: JSON lines of at most 64 KiB, `{"verb": "status"}` answered by
- * `{"ok": true, "status": ...}`, or by `{"ok": false, "error": "..."}`. One for each mount, in a folder of its own, for
- * its owner alone.
+ * `{"mountpoint": "...", "state": "...", "ok": true, "status": ...}`, or with `"ok": false, "error": "..."`. One for
+ * each mount, in a folder of its own, for its owner alone.
  */
 
 const MAX_LINE_BYTES = 64 * 1024
@@ -19,6 +19,13 @@ const ANSWER_MS = 60_000
 export const verbs = ['status', 'upgrade', 'stop'] as const
 export type Verb = (typeof verbs)[number]
 
+/** Which mount it is. */
+export interface MountName {
+  mountpoint: string
+  /** State folder. */
+  state: string
+}
+
 export interface ControlHandlers {
   status(): Promise<MountStatus>
   /** Resolves when another server has taken over. Throws MountError. */
@@ -28,6 +35,9 @@ export interface ControlHandlers {
 }
 
 type Answer = { ok: true; status?: MountStatus } | { ok: false; error: string }
+
+/** What a mount answers; one that cannot do what it was asked says which one it is, too. */
+export type ControlReply = MountName & Answer
 
 /** Path of something that belongs to the mount at this path, in the folder of running mounts. */
 export function runtimePath(folder: string, mountpoint: string, ending: 'sock' | 'json'): string {
@@ -40,12 +50,12 @@ export function runtimePath(folder: string, mountpoint: string, ending: 'sock' |
  */
 export async function listenControl(
   folder: string,
-  mountpoint: string,
+  name: MountName,
   handlers: ControlHandlers,
   { lineMs = LINE_MS } = {},
 ): Promise<() => void> {
-  const path = runtimePath(folder, mountpoint, 'sock')
-  const server = createServer(socket => converse(socket, handlers, lineMs))
+  const path = runtimePath(folder, name.mountpoint, 'sock')
+  const server = createServer(socket => converse(socket, name, handlers, lineMs))
   try {
     mkdirSync(folder, { recursive: true, mode: 0o755 })
     removeIfThere(path)
@@ -74,7 +84,7 @@ function removeIfThere(path: string): void {
   }
 }
 
-function converse(socket: Socket, handlers: ControlHandlers, lineMs: number): void {
+function converse(socket: Socket, { mountpoint, state }: MountName, handlers: ControlHandlers, lineMs: number): void {
   const line: Buffer[] = []
   let bytes = 0
   socket.setTimeout(ANSWER_MS, () => socket.destroy())
@@ -90,7 +100,10 @@ function converse(socket: Socket, handlers: ControlHandlers, lineMs: number): vo
     clearTimeout(late)
     socket.removeAllListeners('data')
     const text = bytes > MAX_LINE_BYTES ? undefined : Buffer.concat(line).toString()
-    answer(text, handlers).then(reply => socket.end(`${JSON.stringify(reply)}\n`))
+    answer(text, handlers).then(reply =>
+      socket.end(`${JSON.stringify({ mountpoint, state, ...reply })}
+`),
+    )
   })
 }
 
@@ -124,36 +137,33 @@ function verbOf(line: string): Verb | undefined {
 }
 
 /**
- * Asks the mount whose socket this is; undefined where no mount listens there any more. Throws MountError with what it
- * answered, or where it does not answer.
+ * Asks the mount whose socket this is; undefined where no mount listens there any more. Throws MountError where it does
+ * not answer.
  */
-export function askControl(path: string, verb: Verb): Promise<{ status?: MountStatus } | undefined> {
+export function askControl(path: string, verb: Verb): Promise<ControlReply | undefined> {
   return new Promise((resolve, reject) => {
-    const fail = (why: string) => reject(new MountError(`${path}: ${why}`))
     const socket = createConnection(path)
     let text = ''
     socket.setEncoding('utf8')
     socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')))
     socket.on('error', error => {
-      if (['ENOENT', 'ECONNREFUSED'].includes(systemCode(error) ?? '')) return resolve(undefined)
-      fail(`the mount does not answer (${systemCode(error) ?? error.message})`)
+      if (['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? '')) return resolve(undefined)
+      reject(new MountError(`${path}: the mount does not answer (${systemCode(error) ?? error.message})`))
     })
     socket.on('data', (chunk: string) => {
       text += chunk
     })
-    socket.on('end', () => {
-      const reply = parseAnswer(text)
-      if (reply === undefined) fail('the mount ended before it answered')
-      else if (reply.ok) resolve(reply)
-      else fail(reply.error)
-    })
+    socket.on('end', () => resolve(parseReply(text)))
     socket.write(`${JSON.stringify({ verb })}\n`)
   })
 }
 
-function parseAnswer(text: string): Answer | undefined {
+/** Undefined for what is none, as of one who has ended meanwhile, or of another version. */
+function parseReply(text: string): ControlReply | undefined {
   try {
-    return JSON.parse(text) as Answer
+    const reply = JSON.parse(text) as Partial<ControlReply>
+    const isNamed = typeof reply.mountpoint === 'string' && typeof reply.state === 'string'
+    return isNamed ? (reply as ControlReply) : undefined
   } catch {
     return undefined
   }

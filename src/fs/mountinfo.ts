@@ -82,12 +82,16 @@ function resolved(path: string): string {
   }
 }
 
-/** Mount points of overlays that have the mount at this path, or a folder in it, among their lower layers. */
+/**
+ * Mount points of overlays that have the mount at this path, or a folder in it, among their lower layers; also where
+ * it is bound to other places, and these are.
+ */
 export function overlaysAbove(mountpoint: string, mounts: readonly Mount[] = readMounts()): string[] {
-  const shows = (lower: string) => {
-    const folder = resolved(lower)
-    return !lower.startsWith('/') || folder === mountpoint || folder.startsWith(`${mountpoint}/`)
-  }
+  const device = mountAt(mountpoint, mounts)?.device
+  const places = [mountpoint, ...mounts.filter(mount => mount.device === device).map(mount => mount.mountpoint)]
+  const isInside = (folder: string) => places.some(place => folder === place || folder.startsWith(`${place}/`))
+  // What is seen to be inside need not be asked where it leads, which a mount that has ended would not answer.
+  const shows = (lower: string) => !lower.startsWith('/') || isInside(lower) || isInside(resolved(lower))
   return mounts
     .filter(({ type, superOptions }) => type === 'overlay' && superOptions.flatMap(lowerFolders).some(shows))
     .map(overlay => overlay.mountpoint)

@@ -69,6 +69,14 @@ test('mountinfo: our mount shows through an overlay above it', () => {
 test('mountinfo: overlays above a mount, by its path, a folder in it, or a name that nobody can resolve', () => {
   assert.deepEqual(overlaysAbove(ours, mounts), ['/nix/store', '/over/new'])
   assert.deepEqual(overlaysAbove('/srv/other', mounts), ['/over/plain', '/over/new'])
+  // Bound to another place, which an overlay names.
+  const bound = { ...mountAt(ours, mounts)!, mountpoint: '/srv/bound' }
+  const over = {
+    ...mountAt('/over/plain', mounts)!,
+    mountpoint: '/over/bound',
+    superOptions: ['lowerdir=/srv/bound/x'],
+  }
+  assert.deepEqual(overlaysAbove(ours, [...mounts, bound, over]), ['/nix/store', '/over/new', '/over/bound'])
   assert.deepEqual(overlaysAbove('/srv', mounts), ['/over/plain', '/over/new'])
   assert.deepEqual(overlaysAbove('/tmp/caf\u00e9', mounts), [])
 })

@@ -13,6 +13,8 @@ export interface MountOptions {
   /** Further arguments of the command. */
   args?: readonly string[]
   env?: NodeJS.ProcessEnv
+  /** Another copy of the program. */
+  program?: string
   /**
    * Mounts as this user and group id, in a mount namespace of its own where /dev/fuse is open to everybody, as udev
    * makes it on an ordinary machine. State folder and mount point are given to that user. Needs root.
@@ -49,7 +51,7 @@ export async function mountStore(t: TestScope, options: MountOptions): Promise<M
   const folder = options.mountpoint ?? tempFolder(t, 'mount')
   const args = [folder, '--state', state, ...(options.args ?? [])]
   const [command, ...prefix] = user === undefined ? ['setpriv', '--pdeathsig', 'TERM'] : asUser(t, user, folder, state)
-  const program = user === undefined ? [process.execPath, cliProgram] : []
+  const program = user === undefined ? [process.execPath, options.program ?? cliProgram] : []
   const child = spawn(command!, [...prefix, ...program, ...args], {
     env: { ...process.env, ...cleanSettings(), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],

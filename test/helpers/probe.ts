@@ -4,9 +4,18 @@ import { fileURLToPath } from 'node:url'
 import { output } from './run.ts'
 
 /** Compiles probe.c, which says what the program does, as file `probe` of `folder`, mode 0755, and gives its path. */
-export async function buildProbe(folder: string): Promise<string> {
-  const file = join(folder, 'probe')
-  await output('gcc', ['-static', '-O1', '-o', file, helperSource('probe.c')])
+export function buildProbe(folder: string): Promise<string> {
+  return compile('probe', folder, ['-static', '-O1'])
+}
+
+/** The same with readers.c. */
+export function buildReaders(folder: string): Promise<string> {
+  return compile('readers', folder, ['-O2', '-Wall', '-pthread'])
+}
+
+async function compile(name: string, folder: string, options: readonly string[]): Promise<string> {
+  const file = join(folder, name)
+  await output('gcc', [...options, '-o', file, helperSource(`${name}.c`)])
   return file
 }
 

@@ -8,6 +8,7 @@ import { checkPathArguments, configOf, storePaths } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
+import { refuseBelowOverlay } from '../overlay-check.ts'
 import { becomeStateUser } from '../state-user.ts'
 
 interface ForgetArguments extends GlobalArguments {
@@ -20,11 +21,17 @@ export const forgetCommand: CommandModule<GlobalArguments, ForgetArguments> = {
   describe: 'Remove store paths from the store; their blocks stay until gc',
   builder: yargs =>
     storePaths(yargs)
-      .option('force', { type: 'boolean', default: false, describe: 'Also where other paths refer to them' })
+      .option('force', {
+        type: 'boolean',
+        default: false,
+        describe:
+          'Also where other paths refer to them, or an overlay above a running mount may have looked them up: it then goes on with what it knew until it is mounted again',
+      })
       .example('$0 forget /nix/store/...-hello-2.12', 'it is gone from the mount at once'),
   handler: async argv => {
     const config = configOf(argv)
     checkPathArguments(argv.path)
+    if (!argv.force) await refuseBelowOverlay(config.state, argv.path[0]!)
     becomeStateUser(config)
     const store = openStore(config)
     try {

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CommandModule } from 'yargs'
 import type { MountStatus } from '../../fs/status.ts'
+import { stderrLogger } from '../../log.ts'
 import { configOf } from '../arguments.ts'
 import type { GlobalArguments } from '../config.ts'
 import { printJson, printLine } from '../output.ts'
-import { mountStatuses } from '../running-mounts.ts'
+import { askAll, refusals } from '../running-mounts.ts'
 
 interface StatusArguments extends GlobalArguments {
   watch: boolean
@@ -32,11 +33,16 @@ export const statusCommand: CommandModule<GlobalArguments, StatusArguments> = {
       ),
   handler: async argv => {
     const config = configOf(argv)
+    const log = stderrLogger(config.verbose)
     for (;;) {
-      const mounts = await mountStatuses()
+      const replies = await askAll('status')
+      const mounts = replies.flatMap(reply => (reply.ok && reply.status !== undefined ? [reply.status] : []))
       if (config.json) await printJson(mounts)
       else for (const mount of mounts) await printLine(describe(mount))
+      const refusal = refusals(replies)
+      if (!argv.watch && refusal !== undefined) throw refusal
       if (!argv.watch) return
+      if (refusal !== undefined) log.warn(refusal.message)
       await sleep(WATCH_INTERVAL_MS)
     }
   },

@@ -1,11 +1,11 @@
 /** A promise that is settled from outside. Where nobody waits for it, a rejection is no crash. */
-export class Deferred {
-  readonly promise: Promise<void>
-  resolve!: () => void
+export class Deferred<T = void> {
+  readonly promise: Promise<T>
+  resolve!: (value: T) => void
   reject!: (error: Error) => void
 
   constructor() {
-    this.promise = new Promise<void>((resolve, reject) => {
+    this.promise = new Promise<T>((resolve, reject) => {
       this.resolve = resolve
       this.reject = reject
     })

@@ -55,14 +55,13 @@ export async function mountDevice(fd: number, mountpoint: string): Promise<void>
   })
   const [status, said] = await Promise.all([ended, text(child.stderr!)])
   if (status === 0) return
-  throw new MountError(`${mountpoint}: cannot be mounted: ${said.trim().split('\n')[0] || `mount: status ${status}`}`)
+  throw new MountError(`cannot be mounted: ${said.trim().split('\n')[0] || `mount: status ${status}`}`)
 }
 
 /** Lets the kernel read ahead in large pieces: INIT can only lower what it does by itself. For a mount that answers. */
 export function setReadAhead(mountpoint: string, log: Logger): void {
-  const device = mountAt(mountpoint)?.device
   try {
-    writeFileSync(`/sys/class/bdi/${device}/read_ahead_kb`, `${READ_AHEAD_KB}`)
+    writeFileSync(`/sys/class/bdi/${mountAt(mountpoint)?.device}/read_ahead_kb`, `${READ_AHEAD_KB}`)
   } catch (error) {
     // In a container /sys may be read-only: large files are then read in smaller pieces.
     log.debug(`${mountpoint}: the kernel reads ahead no more than it does by itself (${systemCode(error)})`)

@@ -1,60 +1,112 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { systemCode } from '../../errors.ts'
+import type { ServerStatus } from '../status.ts'
 import type { FromServer, FromSupervisor } from './ipc.ts'
+
+/** Questions in a row that a server may leave unanswered: one that is ready, and one that is starting. */
+const MAX_UNANSWERED = 8
+const MAX_UNANSWERED_STARTING = 60
+/** Of the question whose answer nobody waits for. */
+const NOBODYS = 0
+
+/** What a server says, but for its answers to {@link ServerProcess.status}. */
+export type ServerNews = Exclude<FromServer, { type: 'status' }>
 
 /** What a supervisor hears of a server. */
 export interface ServerEvents {
-  message(server: ServerProcess, message: FromServer): void
-  /** It has ended; once. */
+  message(server: ServerProcess, message: ServerNews): void
+  /** It has ended, or could not be started; once. */
   gone(server: ServerProcess): void
 }
 
 /** A server, as its supervisor sees it. */
 export class ServerProcess {
-  /** It waits for the word to start, or has got it. */
-  ready = false
   /** When it began to answer (performance.now()); undefined before. */
   since: number | undefined
   /** It still served when the one that follows it was ready. */
   proven = false
-  /** Questions in a row that it has not answered. */
-  unanswered = 0
-  readonly #child: ChildProcess
+  #ready = false
+  #unanswered = 0
+  readonly #questions = new Map<number, (status: ServerStatus | undefined) => void>()
+  #lastQuestion = NOBODYS
+  /** Undefined where it could not be started. */
+  readonly #child: ChildProcess | undefined
+  #why: string | undefined
 
   /** Its descriptor 3 is the device, 4 the channel to us. */
-  constructor([program, ...args]: readonly string[], fd: number, { message, gone }: ServerEvents) {
-    this.#child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'inherit', fd, 'ipc'], cwd: '/' })
-    this.#child.on('message', (said: FromServer) => message(this, said))
-    this.#child.once('exit', () => gone(this))
+  constructor([program, ...args]: readonly string[], fd: number, events: ServerEvents) {
+    const gone = () => {
+      for (const id of this.#questions.keys()) this.#answer(id, undefined)
+      events.gone(this)
+    }
+    try {
+      this.#child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'inherit', fd, 'ipc'], cwd: '/' })
+    } catch {
+      // As where there is no memory for it.
+      setImmediate(gone)
+      return
+    }
+    this.#child.on('message', (said: FromServer) => {
+      if (said.type === 'status') return this.#answer(said.id, said.status)
+      if (said.type === 'ready') this.#ready = true
+      this.#unanswered = 0
+      events.message(this, said)
+    })
+    this.#child.once('exit', gone)
     this.#child.on('error', error => {
-      // Without a process there is no exit, and the next attempt would end in the same way.
-      if (this.pid === undefined) message(this, { type: 'failed', why: whyNotStarted(program!, error) })
+      // Without a process there is no exit.
+      if (this.#child?.pid !== undefined) return
+      // The next attempt would end in the same way.
+      if (systemCode(error) === 'ENOENT')
+        events.message(this, { type: 'failed', why: `${program} is missing; install the package util-linux` })
+      gone()
     })
   }
 
-  get pid(): number | undefined {
-    return this.#child.pid
+  /** It waits for the word to start, or has got it. */
+  get ready(): boolean {
+    return this.#ready
   }
 
   send(message: FromSupervisor): void {
     // Of one that has just died we hear by its end.
-    if (this.#child.connected) this.#child.send(message, () => {})
+    if (this.#child?.connected) this.#child.send(message, () => {})
   }
 
-  kill(): void {
-    this.#child.kill('SIGKILL')
+  /** What it says of itself; undefined where it ends, or does not answer within `patience` milliseconds. */
+  status(patience: number): Promise<ServerStatus | undefined> {
+    const id = ++this.#lastQuestion
+    return new Promise(resolve => {
+      this.#questions.set(id, resolve)
+      setTimeout(() => this.#answer(id, undefined), patience)
+      this.send({ type: 'status', id })
+    })
+  }
+
+  #answer(id: number, status: ServerStatus | undefined): void {
+    if (status !== undefined) this.#unanswered = 0
+    this.#questions.get(id)?.(status)
+    this.#questions.delete(id)
+  }
+
+  /** Asks whether it is there, as it is to be asked once a second; false where it has been silent for too long. */
+  isThere(): boolean {
+    if (this.#ready) this.send({ type: 'status', id: NOBODYS })
+    return this.#unanswered++ < (this.#ready ? MAX_UNANSWERED : MAX_UNANSWERED_STARTING)
+  }
+
+  /** `why`: for {@link describe}, where it is not as the system shows it. */
+  kill(why?: string): void {
+    this.#why ??= why
+    this.#child?.kill('SIGKILL')
   }
 
   /** For messages: who it was and how it ended. */
   describe(): string {
+    if (this.#child?.pid === undefined) return 'server could not be started'
     const { pid, exitCode, signalCode } = this.#child
-    return `server ${pid} ended (${signalCode ?? `status ${exitCode}`})`
+    return this.#why === undefined
+      ? `server ${pid} ended (${signalCode ?? `status ${exitCode}`})`
+      : `server ${pid}: ${this.#why}`
   }
-}
-
-function whyNotStarted(program: string, error: Error): string {
-  const code = systemCode(error)
-  return code === 'ENOENT'
-    ? `${program} is missing; install the package util-linux`
-    : `a server cannot be started: ${program} (${code ?? error.message})`
 }

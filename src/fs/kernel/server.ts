@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs'
 import type { Worker } from 'node:worker_threads'
-import { systemCode } from '../../errors.ts'
-import type { IndexReader } from '../../index/types.ts'
+import { DamagedError, systemCode } from '../../errors.ts'
+import { COUNTERS, type IndexReader } from '../../index/types.ts'
 import type { Logger } from '../../log.ts'
 import type { Miss } from '../../store/reader.ts'
 import { type Counters, counter } from '../counters.ts'
@@ -48,6 +48,8 @@ export interface ServerOptions {
   fetch(miss: Miss): Promise<void>
   /** By source, what was fetched. */
   fetched(): ServerStatus['fetched']
+  /** Mount points of overlays that have this mount among their lower layers. */
+  overlays(): string[]
   /** False as on a kernel before Linux 6.9, which cannot make requests pending again. */
   canResend: boolean
   version: string
@@ -130,14 +132,14 @@ export class FuseServer {
   }
 
   #start({ negotiated, resend: again, highestNode }: FromSupervisor & { type: 'start' }): void {
-    const { canResend, fd, index, log, release, send } = this.#options
+    const { canResend, fd, index, log, overlays, release, send } = this.#options
     this.#highest = highestNode
     if (!this.#checkIndex()) return
     if (again && !(canResend && writeResend(fd))) return send({ type: 'serving', resend: false })
     this.#started = true
     this.#since = new Date()
     this.#negotiated = negotiated
-    this.#changes = new RootChanges(fd, index, log, { fresh: negotiated === undefined })
+    this.#changes = new RootChanges({ fd, index, log, overlays, fresh: negotiated === undefined })
     release()
     setInterval(() => this.#poll(), POLL_MS)
     setInterval(() => this.#checkWorkers(), CHECK_MS)
@@ -178,20 +180,43 @@ export class FuseServer {
 
   #poll(): void {
     this.#options.index.refresh()
-    if (this.#checkIndex()) this.#changes?.look()
+    if (!this.#checkIndex()) return
+    try {
+      this.#changes?.look()
+    } catch (error) {
+      if (!(error instanceof DamagedError)) throw error
+      // What is not damaged is served; until the next commit there is nothing to look for again.
+      this.failed(error.message)
+    }
   }
 
-  /** Node ids that the kernel knows must mean what they meant: an older index would give some of them out again. */
+  /** Where it cannot be gone on with, the supervisor is told why. */
   #checkIndex(): boolean {
     const { index, send } = this.#options
-    const next = index.nextNode()
-    if (next < this.#highest || index.isReplaced()) {
-      send({ type: 'failed', why: 'the index was replaced by another, or by an older one of its own; mount again' })
+    try {
+      const next = index.nextNode()
+      if (this.#isAnother(next)) {
+        send({ type: 'failed', why: 'the index was replaced by another, or by an older one of its own; mount again' })
+        return false
+      }
+      if (next > this.#highest) send({ type: 'highest', node: next })
+      this.#highest = next
+      return true
+    } catch (error) {
+      if (!(error instanceof DamagedError)) throw error
+      send({ type: 'failed', why: error.message })
       return false
     }
-    if (next > this.#highest) send({ type: 'highest', node: next })
-    this.#highest = next
-    return true
+  }
+
+  /**
+   * Node ids that the kernel knows must mean what they meant: an older index would give some of them out again, and
+   * one of another epoch knows nothing of them.
+   */
+  #isAnother(next: number): boolean {
+    const highest = this.#highest
+    const foreign = highest > 0 && Math.floor(next / COUNTERS) !== Math.floor(highest / COUNTERS)
+    return foreign || next < highest || this.#options.index.isReplaced()
   }
 
   #checkWorkers(): void {

@@ -1,62 +1,44 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MountError } from '../../errors.ts'
-import type { Logger } from '../../log.ts'
 import type { ServerStatus } from '../status.ts'
 import type { Ending, MountedFs } from '../types.ts'
+import { Backoff } from './backoff.ts'
 import { Deferred } from './deferred.ts'
-import type { FromServer, Negotiated } from './ipc.ts'
-import { ServerProcess } from './server-process.ts'
+import type { Negotiated } from './ipc.ts'
+import { type ServerNews, ServerProcess } from './server-process.ts'
+import type { SupervisorOptions } from './supervisor-options.ts'
 
 /** A server that has served for so long has not failed to start, whatever ends it. */
 const PROVEN_MS = 1000
-/** Servers that end unproven one after the other before the mount is given up, and the first pause between two. */
+/** Servers that end unproven one after the other before the mount is given up. */
 const MAX_FAILURES = 6
-const FIRST_PAUSE_MS = 100
-/** How often servers are asked whether they are there. */
-const ASK_MS = 1000
-/** Questions in a row that a server may leave unanswered: one that is ready, and one that is starting. */
-const MAX_UNANSWERED = 8
-const MAX_UNANSWERED_STARTING = 60
+/** How often servers are asked whether they are there, and the mount is looked for. */
+const WATCH_MS = 1000
+/** How long who asks for the status waits for a server. */
+const STATUS_MS = 5000
 /** How long unmounting may take while a server lives; without one, nothing that unmounting asks is answered. */
 const UNMOUNT_MS = 5000
 
-export interface SupervisorOptions {
-  mountpoint: string
-  /** Program and arguments of a server. */
-  command: readonly string[]
-  openDevice(): number
-  /** Mounts the device: at the start, and another where the kernel cannot resend. Throws MountError. */
-  mount(fd: number): Promise<void>
-  /** Takes the mount away, also where it is busy. Throws MountError. */
-  unmount(): Promise<void>
-  /** False when somebody else has unmounted it; who has files open there goes on reading them till then. */
-  isMounted(): boolean
-  closeDevice(fd: number): void
-  /** Keeps what the next server must know where a crash of ours would leave it. */
-  keep(state: { negotiated: Negotiated | undefined; highestNode: number }): void
-  /** A server has begun to answer. */
-  answers(): void
-  /** Whether a second server waits, ready to take over. */
-  standby: boolean
-  log: Logger
-}
+const UNMOUNTED: Ending = { why: 'it was unmounted from outside', failed: false }
 
 /**
  * Holds the mount: the device, what was negotiated on it and the highest node id. A server is a child; when it ends
  * another takes over, also the requests that it had not answered, and who reads notices a pause. What is foreign is
  * not parsed here and no store is opened, so that little can fail.
  */
-export class Supervisor implements MountedFs {
-  readonly ended: Promise<Ending | undefined>
-  readonly mounted = new Date()
+export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
+  readonly #ended = new Deferred<Ending | undefined>()
+  readonly ended = this.#ended.promise
+  /** Since when it has been mounted as it is. */
+  mounted = new Date()
   /** Times that another server took over, and how many of them were upgrades. */
   restarts = 0
   upgrades = 0
   readonly #options: SupervisorOptions
   #fd = -1
-  /** Settled when there is something to unmount, or will not be. */
-  #mounting: Promise<void> | undefined
-  #mounted = false
+  /** The last call of {@link SupervisorOptions.mount}: taking down waits for it. */
+  #mounting: Promise<void> = Promise.resolve()
+  #isMounted = false
   #active: ServerProcess | undefined
   /** The one that comes next, ready or starting. */
   #next: ServerProcess | undefined
@@ -64,55 +46,45 @@ export class Supervisor implements MountedFs {
   #highestNode = 0
   /** A server has had this device before. */
   #used = false
-  #failures = 0
+  /** Of servers that end unproven, and of standbys that end before they are ready. */
+  readonly #restarting = new Backoff(100, MAX_FAILURES)
+  readonly #standing = new Backoff(1000, 6)
   #over = false
   #upgrading: Deferred | undefined
-  readonly #questions = new Map<number, (status: ServerStatus) => void>()
-  #lastQuestion = 0
   #watch: NodeJS.Timeout | undefined
-  readonly #serving = new Deferred()
-  #end!: (ending: Ending | undefined) => void
+  /** A server answers. */
+  #serving = new Deferred()
 
   constructor(options: SupervisorOptions) {
     this.#options = options
-    this.ended = new Promise(resolve => {
-      this.#end = resolve
-    })
   }
 
   /** Mounts; resolves when a server answers. Throws MountError. */
   async start(): Promise<void> {
-    this.#watch = setInterval(() => this.#ask(), ASK_MS)
-    try {
-      await this.#mount()
-    } catch (error) {
-      this.#finish({ why: (error as Error).message, failed: true })
-      await this.ended
-      throw error
-    }
+    this.#watch = setInterval(() => this.#look(), WATCH_MS)
+    await this.#mount()
     await this.#serving.promise
   }
 
   /** A server starts while the kernel mounts. */
   async #mount(): Promise<void> {
-    this.#fd = this.#options.openDevice()
-    this.#mounted = false
-    this.#prepare()
-    this.#mounting = this.#options.mount(this.#fd)
-    await this.#mounting
-    this.#mounted = true
+    this.#negotiated = undefined
+    this.#used = false
+    try {
+      this.#fd = this.#options.openDevice()
+      this.#prepare()
+      this.#mounting = this.#options.mount(this.#fd)
+      await this.#mounting
+    } catch (error) {
+      return this.#finish({ why: (error as Error).message, failed: true })
+    }
+    this.mounted = new Date()
+    this.#isMounted = true
     if (this.#next?.ready) this.#begin(this.#next)
   }
 
-  /** Of the server that answers now. */
-  get pid(): number | undefined {
-    return this.#active?.pid
-  }
-
   /** A second server is ready to take over at once. */
-  get hasStandby(): boolean {
-    return this.#next?.ready === true
-  }
+  hasStandby = () => this.#next?.ready === true
 
   /** Starts the server that will serve next, unless there is one. */
   #prepare(): void {
@@ -123,14 +95,12 @@ export class Supervisor implements MountedFs {
     })
   }
 
-  #hear(server: ServerProcess, message: FromServer): void {
+  #hear(server: ServerProcess, message: ServerNews): void {
     if (this.#over || (server !== this.#active && server !== this.#next)) return
     switch (message.type) {
       case 'ready':
-        server.ready = true
-        server.unanswered = 0
         if (this.#active !== undefined) return this.#follow(this.#active)
-        return this.#mounted ? this.#begin(server) : undefined
+        return this.#isMounted ? this.#begin(server) : undefined
       case 'negotiated':
         this.#negotiated = message.negotiated
         this.#keep()
@@ -140,13 +110,11 @@ export class Supervisor implements MountedFs {
       case 'highest':
         this.#highestNode = message.node
         return this.#keep()
-      case 'status':
-        server.unanswered = 0
-        this.#questions.get(message.id)?.(message.status)
-        return void this.#questions.delete(message.id)
       case 'ended':
-        return this.#unmounted()
+        return this.#finish(UNMOUNTED)
       case 'failed':
+        // What keeps the next one from starting has not kept this one from serving.
+        if (this.#active !== undefined && server === this.#next) return server.kill(message.why)
         return this.#finish({ why: message.why, failed: true })
     }
   }
@@ -167,6 +135,7 @@ export class Supervisor implements MountedFs {
   /** The one that follows is ready. */
   #follow(active: ServerProcess): void {
     active.proven = true
+    this.#standing.succeed()
     if (this.#upgrading !== undefined) active.kill()
   }
 
@@ -184,46 +153,37 @@ export class Supervisor implements MountedFs {
     if (this.#over || (!wasActive && server !== this.#next)) return
     if (wasActive) this.#active = undefined
     else this.#next = undefined
-    if (this.#active !== undefined) {
-      this.#refuseUpgrade('the new server ended before it was ready')
-      if (this.#options.standby) setTimeout(() => this.#prepare(), ASK_MS)
-      return
-    }
+    if (this.#active !== undefined) return this.#standbyGone(server)
+    if (server.since !== undefined) this.#serving = new Deferred()
     const proven = server.proven || (server.since !== undefined && performance.now() - server.since > PROVEN_MS)
-    this.#failures = proven ? 0 : this.#failures + 1
-    if (this.#failures > MAX_FAILURES)
+    const pause = proven ? this.#restarting.succeed() : this.#restarting.fail()
+    if (this.#restarting.failures > MAX_FAILURES)
       return this.#finish({ why: 'its server ended again and again right after its start', failed: true })
     if (wasActive) this.restarts++
     if (wasActive && this.#upgrading !== undefined) this.upgrades++
     else this.#options.log.warn(`${server.describe()}; another takes over`)
-    if (this.#mounted && this.#next?.ready) return this.#begin(this.#next)
-    setTimeout(() => this.#prepare(), this.#failures > 1 ? FIRST_PAUSE_MS * 2 ** (this.#failures - 2) : 0)
+    if (this.#isMounted && this.#next?.ready) return this.#begin(this.#next)
+    setTimeout(() => this.#prepare(), pause)
   }
 
-  #ask(): void {
-    if (this.#mounted && !this.#options.isMounted()) return this.#unmounted()
-    for (const server of [this.#active, this.#next]) {
-      if (server === undefined) continue
-      if (server.unanswered++ >= (server.ready ? MAX_UNANSWERED : MAX_UNANSWERED_STARTING)) {
-        this.#options.log.warn(`server ${server.pid} does not answer and is ended`)
-        server.kill()
-      } else if (server.ready) server.send({ type: 'status', id: 0 })
-    }
+  #standbyGone(server: ServerProcess): void {
+    if (this.#upgrading !== undefined) this.#refuseUpgrade(`${server.describe()}; the server before it goes on`)
+    else this.#options.log.warn(`standby ${server.describe()}; another is started`)
+    if (this.#options.standby) setTimeout(() => this.#prepare(), this.#standing.fail())
+  }
+
+  #look(): void {
+    if (this.#isMounted && !this.#options.isMounted()) return this.#finish(UNMOUNTED)
+    for (const server of [this.#active, this.#next])
+      if (server?.isThere() === false) server.kill('does not answer and was ended')
   }
 
   /** Before Linux 6.9 no server can be given what another has taken: who waits gets an error, and we mount anew. */
   async #mountAgain(): Promise<void> {
     const { log, mountpoint } = this.#options
     log.warn(`${mountpoint}: this kernel cannot resend requests (Linux 6.9 and newer can), so it is mounted again`)
-    try {
-      await this.#takeDown()
-      if (this.#over) return
-      this.#negotiated = undefined
-      this.#used = false
-      await this.#mount()
-    } catch (error) {
-      this.#finish({ why: (error as Error).message, failed: true })
-    }
+    await this.#takeDown().catch(error => this.#finish({ why: error.message, failed: true }))
+    if (!this.#over) await this.#mount()
   }
 
   /** Starts a new server, of a new version where one is installed, and hands over to it. Throws MountError. */
@@ -239,45 +199,35 @@ export class Supervisor implements MountedFs {
   }
 
   #refuseUpgrade(why: string): void {
-    this.#upgrading?.reject(new MountError(`${why}; the one before goes on`))
+    this.#upgrading?.reject(new MountError(why))
     this.#upgrading = undefined
   }
 
-  /** What the server says of itself; undefined where none answers just now. */
-  status(): Promise<ServerStatus | undefined> {
-    const server = this.#active
-    if (server === undefined) return Promise.resolve(undefined)
-    const id = ++this.#lastQuestion
-    return new Promise(resolve => {
-      this.#questions.set(id, resolve)
-      setTimeout(() => this.#questions.delete(id) && resolve(undefined), ASK_MS)
-      server.send({ type: 'status', id })
-    })
+  /** What the server says of itself; undefined where none answers within {@link STATUS_MS}. */
+  async status(): Promise<ServerStatus | undefined> {
+    const late = performance.now() + STATUS_MS
+    for (;;) {
+      await Promise.race([this.#serving.promise, sleep(STATUS_MS)]).catch(() => {})
+      const status = await this.#active?.status(STATUS_MS)
+      if (status !== undefined || this.#over || performance.now() > late) return status
+    }
   }
-
-  /** Nothing to do: servers see for themselves what is committed. */
-  pathsChanged(): void {}
 
   async unmount(): Promise<void> {
     this.#finish(undefined)
     await this.ended
   }
 
-  #unmounted(): void {
-    this.#finish({ why: 'it was unmounted from outside', failed: false })
-  }
-
   /** While a server answers, unmounting lets who is inside finish; then nobody may be left who waits. */
   async #takeDown(): Promise<void> {
     const { unmount, closeDevice } = this.#options
-    await this.#mounting?.catch(() => {})
+    await this.#mounting.catch(() => {})
     if (this.#active?.since !== undefined) await Promise.race([unmount().catch(() => {}), sleep(UNMOUNT_MS)])
     for (const server of [this.#active, this.#next]) server?.kill()
-    this.#active = undefined
-    this.#next = undefined
+    this.#active = this.#next = undefined
     if (this.#fd >= 0) closeDevice(this.#fd)
     this.#fd = -1
-    this.#mounted = false
+    this.#isMounted = false
     await unmount()
   }
 
@@ -288,8 +238,9 @@ export class Supervisor implements MountedFs {
     clearInterval(this.#watch)
     this.#refuseUpgrade('the mount ends')
     const done = (last: Ending | undefined) => {
-      this.#serving.reject(new MountError(last?.why ?? `${this.#options.mountpoint}: it was stopped`))
-      this.#end(last)
+      // Who stops it while it starts has asked for it.
+      if (last !== undefined) this.#serving.reject(new MountError(`${this.#options.mountpoint}: ${last.why}`))
+      this.#ended.resolve(last)
     }
     this.#takeDown().then(
       () => done(ending),

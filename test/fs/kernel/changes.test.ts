@@ -28,7 +28,7 @@ class Fixture {
   }
 
   changes({ fresh }: { fresh: boolean }): RootChanges {
-    return new RootChanges(this.device.fd, this.index, silentLogger, { fresh })
+    return new RootChanges({ fd: this.device.fd, index: this.index, log: silentLogger, overlays: () => [], fresh })
   }
 
   /** What a look tells the kernel: names that it drops, and the listing. */
@@ -77,11 +77,11 @@ test('a path that is forgotten is dropped, and once more at the next look', asyn
   ])
   const changes = f.changes({ fresh: true })
   f.index.forget(one)
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
   assert.deepEqual(await f.told(changes), [one])
   assert.deepEqual(await f.told(changes), [])
   f.index.forget(two)
-  assert.deepEqual(await f.told(changes), [two, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, two])
   assert.deepEqual(await f.told(changes), [two])
   assert.deepEqual(await f.told(changes), [])
 })
@@ -115,7 +115,7 @@ test('added and forgotten between two looks: somebody may have seen it, so it is
   const changes = f.changes({ fresh: true })
   addPath(f.index, one, treeOf(1))
   f.index.forget(one)
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
   assert.deepEqual(await f.told(changes), [one])
 })
 
@@ -128,7 +128,7 @@ test('known as forgotten, added again and forgotten again between two looks', as
   await f.told(changes)
   addPath(f.index, one, treeOf(1))
   f.index.forget(one)
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
   assert.deepEqual(await f.told(changes), [one])
 })
 
@@ -138,12 +138,12 @@ test('a name that changed hands is dropped', async t => {
   const changes = f.changes({ fresh: true })
   f.index.forget(one)
   assert.notEqual(addPath(f.index, one, treeOf(100)).record.firstNode, before.firstNode)
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
   assert.deepEqual(await f.told(changes), [one])
   // And back, which gives it new nodes once more.
   f.index.forget(one)
   addPath(f.index, one, treeOf(1))
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
 })
 
 test('a name that changed hands, with a look between', async t => {
@@ -151,13 +151,13 @@ test('a name that changed hands, with a look between', async t => {
   addPath(f.index, one, treeOf(1))
   const changes = f.changes({ fresh: true })
   f.index.forget(one)
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
   addPath(f.index, one, treeOf(100))
   // The second time that it is dropped: an answer about the old one may have been on its way.
   assert.deepEqual(await f.told(changes), [one, LISTING])
   assert.deepEqual(await f.told(changes), [])
   f.index.forget(one)
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
 })
 
 test('brought back with a look between, and forgotten again', async t => {
@@ -174,7 +174,7 @@ test('brought back with a look between, and forgotten again', async t => {
   f.index.forget(one)
   await look()
   await look()
-  assert.deepEqual(looks, [[one, LISTING], [one], [LISTING], [one, LISTING], [one]])
+  assert.deepEqual(looks, [[LISTING, one], [one], [LISTING], [LISTING, one], [one]])
 })
 
 test('a kernel that knows nothing yet is not told of what was forgotten before', async t => {
@@ -186,7 +186,7 @@ test('a kernel that knows nothing yet is not told of what was forgotten before',
   addPath(f.index, two, treeOf(2))
   assert.deepEqual(await f.told(changes), [LISTING])
   f.index.forget(two)
-  assert.deepEqual(await f.told(changes), [two, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, two])
 })
 
 test('a kernel of an earlier server is told of everything that was ever forgotten', async t => {
@@ -200,7 +200,7 @@ test('a kernel of an earlier server is told of everything that was ever forgotte
   f.index.forget(two)
   addPath(f.index, two, treeOf(2))
   const changes = f.changes({ fresh: false })
-  assert.deepEqual(await f.told(changes), [one, LISTING])
+  assert.deepEqual(await f.told(changes), [LISTING, one])
   assert.deepEqual(await f.told(changes), [one])
   assert.deepEqual(await f.told(changes), [])
 })
@@ -210,14 +210,20 @@ test('what another handle on the index commits is seen', async t => {
   const [reader, writer] = [LmdbIndex.open(folder), LmdbIndex.open(folder)]
   onCleanup(t, () => Promise.all([reader.close(), writer.close()]))
   const device = new RecordedDevice(t)
-  const changes = new RootChanges(device.fd, reader, silentLogger, { fresh: true })
+  const changes = new RootChanges({
+    fd: device.fd,
+    index: reader,
+    log: silentLogger,
+    overlays: () => [],
+    fresh: true,
+  })
   addPath(writer, one, treeOf(1))
   reader.refresh()
   await changes.look()
   writer.forget(one)
   reader.refresh()
   await changes.look()
-  assert.deepEqual(device.messages().map(describe), [LISTING, one, LISTING])
+  assert.deepEqual(device.messages().map(describe), [LISTING, LISTING, one])
 })
 
 test('a device that refuses is told of in the log, and the next look goes on', async t => {
@@ -227,11 +233,24 @@ test('a device that refuses is told of in the log, and the next look goes on', a
   onCleanup(t, () => closeSync(readOnly))
   const warnings: string[] = []
   const log = { ...silentLogger, warn: (line: string) => warnings.push(line) }
-  const changes = new RootChanges(readOnly, f.index, log, { fresh: true })
+  const changes = new RootChanges({ fd: readOnly, index: f.index, log, overlays: () => [], fresh: true })
   f.index.forget(one)
   await changes.look()
   const why = 'the kernel may still show what was there before (EBADF)'
-  assert.deepEqual(warnings, [`${one}: ${why}`, `the list of paths: ${why}`])
+  assert.deepEqual(warnings, [`the list of paths: ${why}`, `${one}: ${why}`])
   await changes.look()
   assert.equal(warnings.length, 3)
+})
+
+test('below an overlay nothing is dropped, and a line says so once', async t => {
+  const f = new Fixture(t)
+  addPath(f.index, one, treeOf(1))
+  const warnings: string[] = []
+  const log = { ...silentLogger, warn: (line: string) => warnings.push(line) }
+  const changes = new RootChanges({ fd: f.device.fd, index: f.index, log, overlays: () => ['/over'], fresh: true })
+  f.index.forget(one)
+  assert.deepEqual(await f.told(changes), [LISTING])
+  assert.deepEqual(await f.told(changes), [])
+  assert.equal(warnings.length, 1)
+  assert.ok(warnings[0]!.includes(one) && warnings[0]!.includes('/over'))
 })

@@ -1,9 +1,8 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
-import { setTimeout as startTimer } from 'node:timers'
-import { setTimeout } from 'node:timers/promises'
-import type { TestScope } from '../test/helpers/cleanup.ts'
-import { stopProcess } from '../test/helpers/run.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { onCleanup, type TestScope } from './cleanup.ts'
+import { stopProcess } from './run.ts'
 
 const PATIENCE_MS = 60_000
 const STOP_MS = 5000
@@ -56,8 +55,8 @@ export class Readers {
       this.#stderr += error.message
     })
     // A call that nobody answers keeps it alive until the mount goes, which may be after this.
-    scope.after(() =>
-      Promise.race([stopProcess(this.#child, 'SIGKILL'), setTimeout(STOP_MS, undefined, { ref: false })]),
+    onCleanup(scope, () =>
+      Promise.race([stopProcess(this.#child, 'SIGKILL'), sleep(STOP_MS, undefined, { ref: false })]),
     )
   }
 
@@ -65,7 +64,7 @@ export class Readers {
   seen(): Promise<Seen> {
     return new Promise((resolve, reject) => {
       const fail = (why: string) => reject(new Error(`the readers ${why}: ${this.#stderr.trim()}`))
-      const timer = startTimer(() => fail(`say nothing for ${PATIENCE_MS} ms`), PATIENCE_MS)
+      const timer = setTimeout(() => fail(`say nothing for ${PATIENCE_MS} ms`), PATIENCE_MS)
       const onEnd = () => {
         clearTimeout(timer)
         fail('have ended')

@@ -1,31 +1,37 @@
 import { createHash } from 'node:crypto'
 import { createConnection } from 'node:net'
-import type { MountStatus } from '../src/fs/status.ts'
+import type { MountStatus } from '../../src/fs/status.ts'
 
 const PATIENCE_MS = 30_000
 
-interface Answer {
+/** What a mount answers. */
+export interface ControlAnswer {
   ok: boolean
+  error?: string
   status?: MountStatus
 }
 
 /** What a mount with a supervisor says of itself. Throws an Error where nobody answers. */
 export async function mountStatus(mountpoint: string): Promise<MountStatus> {
-  const { status } = await ask(mountpoint, 'status')
+  const { status } = await succeed(mountpoint, 'status')
   if (status === undefined) throw new Error(`${mountpoint}: the answer to status has none`)
   return status
 }
 
 /** Hands the mount over to a new server; resolves when that one serves. */
 export async function upgradeMount(mountpoint: string): Promise<void> {
-  await ask(mountpoint, 'upgrade')
+  await succeed(mountpoint, 'upgrade')
 }
 
-async function ask(mountpoint: string, verb: 'status' | 'upgrade'): Promise<Answer> {
-  const line = await exchange(mountpoint, `{"verb":"${verb}"}\n`)
-  const answer = JSON.parse(line) as Answer
-  if (answer.ok !== true) throw new Error(`${mountpoint}: ${verb}: ${line}`)
+async function succeed(mountpoint: string, verb: string): Promise<ControlAnswer> {
+  const answer = await ask(mountpoint, verb)
+  if (answer.ok !== true) throw new Error(`${mountpoint}: ${verb}: ${answer.error}`)
   return answer
+}
+
+/** What this mount, and no other, answers. */
+export async function ask(mountpoint: string, verb: string): Promise<ControlAnswer> {
+  return JSON.parse(await exchange(mountpoint, `{"verb":"${verb}"}\n`))
 }
 
 /** A line there and a line back, on the control socket that root's mounts have. */
