@@ -104,7 +104,11 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
   }
 }
 
-async function byLibfuse({ config, mountpoint }: MountRequest): Promise<Driven> {
+async function byLibfuse({ config, mountpoint, xattr }: MountRequest): Promise<Driven> {
+  if (xattr)
+    throw new MountError(
+      `${mountpoint}: the libfuse driver shows no extended attributes; leave out --xattr, or mount as root by --driver kernel`,
+    )
   const mount = await mountByLibfuse(config, mountpoint)
   return { ...mount, upgrade: undefined }
 }

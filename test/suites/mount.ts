@@ -13,6 +13,7 @@ import { nameTests } from './mount-names.ts'
 import { randomReadTests } from './mount-random-reads.ts'
 import { readTests } from './mount-reads.ts'
 import { writeTests } from './mount-writes.ts'
+import { xattrTests } from './mount-xattr.ts'
 
 /** A driver under test. */
 export interface MountDriver {
@@ -78,6 +79,7 @@ export function mountSuite(driver: MountDriver, blocks = localBlocks): void {
     // First, because it measures what the fixture alone takes.
     describe('the block store', () => blocks.tests(get))
     describe('attributes', () => attributeTests(get))
+    describe('extended attributes', () => xattrTests(get))
     describe('reading', () => readTests(get))
     describe('reading at random', () => randomReadTests(get))
     describe('writing', () => writeTests(get))

@@ -23,7 +23,7 @@ import type { RequestView } from './request.ts'
 const BODY_IN = IN_HEADER.size
 const BODY_OUT = OUT_HEADER.size
 
-/** Of the only extended attribute, which Kubo's own mounts have too: the CID of a file or folder. */
+/** Of the only extended attribute, which Kubo's own mounts have too: the CID of a file, folder or link. */
 const CID_ATTRIBUTE = 'ipfs.cid'
 
 export interface DispatcherOptions {
