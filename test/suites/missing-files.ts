@@ -3,12 +3,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { cidText, rawCid, sha256 } from '../../src/cid.ts'
+import { cargoProgram } from '../helpers/cargo-program.ts'
 import type { TestScope } from '../helpers/cleanup.ts'
 import { type KuboProxy, kuboProxy } from '../helpers/kubo-proxy.ts'
 import { type Mount, mountStore } from '../helpers/mount.ts'
 import { noise } from '../helpers/mount-fixture.ts'
 import { cli } from '../helpers/run.ts'
-import { staticProgram } from '../helpers/static-program.ts'
 import { tempFolder } from '../helpers/temp.ts'
 import { inMount, type MountDriver } from './mount.ts'
 
@@ -42,7 +42,7 @@ export async function missingFiles(scope: TestScope, driver: MountDriver, rpc: s
   const cargo = noise(81, CARGO_BYTES)
   const cargoFile = join(tempFolder(scope), 'cargo')
   writeFileSync(cargoFile, cargo)
-  await staticProgram(folder, 'program', cargoFile)
+  await cargoProgram(join(folder, 'program'), cargoFile)
   const elf = Buffer.from('\x7fELF', 'latin1')
   const contents = {
     program: readFileSync(join(folder, 'program')),

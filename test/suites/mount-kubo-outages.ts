@@ -117,6 +117,7 @@ export function outageTests(shared: Shared, node: () => KuboDaemon): void {
     proxy.instead = strangers.find(({ status }) => status === 401)!
     const mount = await mountIt(t, state, ['--deadline', '1'])
     const path = inMount(mount, added)
+    await until('it says so', () => mount.stderr() !== '')
     assert.match(mount.stderr(), /^nix-ipfs-mount: [^\n]*wants authorisation[^\n]*\n$/)
     assert.ok(mount.stderr().includes(proxy.url))
     assert.equal(`${await output('stat', ['-c', '%s', `${path}/large`])}`, `${contents.large.length}\n`)
@@ -140,6 +141,7 @@ export function outageTests(shared: Shared, node: () => KuboDaemon): void {
     await own.end('SIGTERM')
     const mount = await mountIt(t, state, ['--deadline', '1'])
     const path = inMount(mount, added)
+    await until('it says so', () => mount.stderr() !== '')
     assert.match(mount.stderr(), /^nix-ipfs-mount: [^\n]*cannot be reached \(ECONNREFUSED\)[^\n]*\n$/)
     assert.ok(mount.stderr().includes(own.rpc))
     assert.equal(`${await output('ls', [mount.folder])}`, `${basename(path)}\n`)
