@@ -52,6 +52,10 @@ export async function mountByDriver(request: MountRequest): Promise<RunningMount
   const { config, mountpoint, driver } = request
   const log = stderrLogger(config.verbose)
   const kernel = driver === 'kernel' || (driver === 'auto' && process.getuid?.() === 0)
+  if (request.xattr && !kernel)
+    throw new MountError(
+      `${mountpoint}: the libfuse driver shows no extended attributes; leave out --xattr, or mount as root by --driver kernel`,
+    )
   const mount = kernel ? await byKernel(request) : await byLibfuse(request)
   if (mount === undefined) return undefined
   const upgrade = async () => {

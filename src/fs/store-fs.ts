@@ -3,7 +3,7 @@ import { bytesToText } from '../bytes.ts'
 import { cidText } from '../cid.ts'
 import { type NodeEntry, type NodeId, ROOT_NODE } from '../index/types.ts'
 import { fullPath, isBaseName } from '../nix/store-path.ts'
-import type { Miss, StoreReader } from '../store/reader.ts'
+import { cidOfNode, type Miss, type StoreReader } from '../store/reader.ts'
 import type { Attributes, FsUsage, ListedEntry, ReadOnlyFs } from './types.ts'
 
 /** Nix makes this folder in every store it opens and expects it in a lower store; it is answered and not listed. */
@@ -79,7 +79,7 @@ export class StoreFs implements ReadOnlyFs {
 
   cid(id: NodeId): string | undefined {
     const node = id === ROOT_NODE || id === LINKS_NODE ? undefined : this.#store.index.node(id)
-    return node === undefined || node.kind === 'symlink' ? undefined : cidText(node.cid)
+    return node === undefined ? undefined : cidText(cidOfNode(node))
   }
 
   usage(): FsUsage {

@@ -31,7 +31,7 @@ export interface ReadOnlyFs {
   list(directory: NodeId, cookie: number): Iterable<ListedEntry> | undefined
   /** Reads up to `length` bytes, fewer only at the file's end; undefined where the node is no file. */
   read(id: NodeId, offset: number, length: number, target: Buffer, at: number): number | Miss | undefined
-  /** The CID of a file or folder as text; undefined for what has none of its own. */
+  /** The CID of a node of a store path as text; undefined for what is in none. */
   cid(id: NodeId): string | undefined
   usage(): FsUsage
   /** Where a node lies, for messages. */

@@ -25,7 +25,7 @@ export class Fetcher {
 
   /** Resolves when the read may be tried again. Throws MissingBlockError, IntegrityError, BlockStoreError. */
   async fetch({ cid, file }: Miss): Promise<void> {
-    await this.#reader.fetch(cid)
+    if (file === undefined || !this.#reader.isHeldBack(file)) await this.#reader.fetch(cid)
     if (file === undefined || !this.#comesWhole(file)) return
     const key = asBuffer(file.cid).toString('latin1')
     let fetching = this.#whole.get(key)
@@ -40,17 +40,20 @@ export class Fetcher {
 
   /** Known by its first block, once that is here: what maps a file reads its start first. */
   #comesWhole(file: FileNode): boolean {
-    if (file.size <= SMALL_FILE_BYTES) return true
+    if (file.size <= SMALL_FILE_BYTES || this.#reader.isHeldBack(file)) return true
     const magic = Buffer.alloc(ELF_MAGIC.length)
     return this.#reader.read(file, 0, magic.length, magic, 0) === magic.length && magic.equals(ELF_MAGIC)
   }
 
+  /** Until all of it is here none of it is read: who got its start would map the rest, and die of what is missing. */
   async #fetchWhole(file: FileNode): Promise<void> {
+    this.#reader.holdBack(file)
     const missing = this.#missing(file)
     const take = async () => {
       for (const cid of missing) await this.#reader.fetch(cid)
     }
     await Promise.all(Array.from({ length: CONCURRENCY }, take))
+    this.#reader.letGo(file)
   }
 
   *#missing(file: FileNode): Generator<CidBytes> {

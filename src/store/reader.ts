@@ -1,9 +1,10 @@
 import type { BlockReader, FetchBlock } from '../blocks/types.ts'
-import { bytesToText } from '../bytes.ts'
-import { type CidBytes, cidText, multihashCode, readCid } from '../cid.ts'
+import { asBuffer, bytesToText } from '../bytes.ts'
+import { type CidBytes, cidText, dagPbCid, multihashCode, readCid, sha256 } from '../cid.ts'
 import { DamagedError, MissingBlockError, UnknownPathError } from '../errors.ts'
 import type { IndexReader, NodeEntry, NodeId, NodeRecord, PathRecord } from '../index/types.ts'
 import { fullPath, isHashPart, parseStorePath } from '../nix/store-path.ts'
+import { encodeSymlinkNode } from '../unixfs/node.ts'
 
 export type FileNode = Extract<NodeRecord, { kind: 'file' }>
 
@@ -23,6 +24,8 @@ export class StoreReader {
   readonly blocks: BlockReader
   /** Brings what is missing here, where anything can; throws MissingBlockError where nothing can. */
   readonly fetch: FetchBlock
+  /** By CID, see {@link holdBack}. */
+  readonly #heldBack = new Set<string>()
 
   constructor(index: IndexReader, blocks: BlockReader, fetch: FetchBlock = refuseToFetch) {
     this.index = index
@@ -68,15 +71,31 @@ export class StoreReader {
   read(file: FileNode, offset: number, length: number, target: Buffer, at: number): number | Miss {
     const wanted = Math.max(0, Math.min(length, file.size - offset))
     if (wanted === 0) return 0
+    const held = this.isHeldBack(file)
     let done = 0
     for (const slice of this.index.leaves(file.cid, file.size, offset, wanted)) {
       if (slice.offset !== offset + done) break
-      if (!this.#readBlock(slice.cid, slice.start, slice.length, target, at + done)) return new Miss(slice.cid, file)
+      if (held || !this.#readBlock(slice.cid, slice.start, slice.length, target, at + done))
+        return new Miss(slice.cid, file)
       done += slice.length
     }
     if (done !== wanted)
       throw new DamagedError(`file ${cidText(file.cid)}: its leaf table ends at ${offset + done} of ${file.size} bytes`)
     return done
+  }
+
+  /** From now on every read of the file is a miss, also of what is here: it is wanted whole or not at all. */
+  holdBack(file: FileNode): void {
+    this.#heldBack.add(keyOf(file))
+  }
+
+  /** Ends {@link holdBack}. */
+  letGo(file: FileNode): void {
+    this.#heldBack.delete(keyOf(file))
+  }
+
+  isHeldBack(file: FileNode): boolean {
+    return this.#heldBack.size > 0 && this.#heldBack.has(keyOf(file))
   }
 
   /** True where a read finds the block without fetching it. */
@@ -136,6 +155,15 @@ export class StoreReader {
       if (entry.kind === 'directory') stack.push(open(entry, `${path}/`))
     }
   }
+}
+
+/** The CID under which a node is in IPFS; that of a link follows from its target. */
+export function cidOfNode(node: NodeRecord): CidBytes {
+  return node.kind === 'symlink' ? dagPbCid(sha256(encodeSymlinkNode(node.target))) : node.cid
+}
+
+function keyOf(file: FileNode): string {
+  return asBuffer(file.cid).toString('latin1')
 }
 
 async function refuseToFetch(cid: CidBytes): Promise<void> {

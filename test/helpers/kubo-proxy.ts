@@ -17,36 +17,48 @@ export interface KuboProxy {
   readonly url: string
   /** How many requests there were for each command, such as `block/get`. */
   readonly asked: Map<string, number>
+  /** How many requests there were for each block, by its CID. */
+  readonly blocks: Map<string, number>
   /** Changes the block that is the answer to `block/get`; undefined leaves all as they are. */
   change: ((block: Buffer, cid: string) => Buffer) | undefined
-  /** Lets all requests from now on wait until the function that it gives is called. */
-  hold(): () => void
-  /** What everybody gets instead of Kubo's answers. */
-  instead: FixedAnswer | undefined
+  /** Lets requests from now on, all or those for some blocks, wait until the function that it gives is called. */
+  hold(which?: (cid: string) => boolean): () => void
+  /** Milliseconds that every block takes longer. */
+  delay: number
+  /** What everybody gets instead of Kubo's answers, or who asks for a block. */
+  instead: FixedAnswer | ((cid: string) => FixedAnswer | undefined) | undefined
 }
 
 /** A proxy in front of the RPC API at `target`, on any port unless one is given; it ends with the test. */
 export async function kuboProxy(t: TestScope, target: string, port = 0): Promise<KuboProxy> {
   const asked = new Map<string, number>()
-  let held: (() => void)[] | undefined
+  const blocks = new Map<string, number>()
+  let held: { waiting: (() => void)[]; which: ((cid: string) => boolean) | undefined } | undefined
   const answer: Handler = (incoming, response) => {
     const url = new URL(incoming.url!, target)
     const command = url.pathname.replace(/^\/api\/v0\//, '')
     asked.set(command, (asked.get(command) ?? 0) + 1)
-    if (held !== undefined) held.push(() => pass(incoming, response, url, command))
-    else pass(incoming, response, url, command)
+    const cid = command === 'block/get' ? url.searchParams.get('arg')! : undefined
+    if (cid !== undefined) blocks.set(cid, (blocks.get(cid) ?? 0) + 1)
+    const go = () => pass(incoming, response, url, cid)
+    if (held !== undefined && (held.which === undefined || (cid !== undefined && held.which(cid))))
+      held.waiting.push(go)
+    else if (cid !== undefined && proxy.delay > 0) setTimeout(go, proxy.delay)
+    else go()
   }
-  const pass = (incoming: IncomingMessage, response: ServerResponse, url: URL, command: string) => {
-    if (proxy.instead !== undefined) return answerAll(proxy.instead)(incoming, response)
+  const pass = (incoming: IncomingMessage, response: ServerResponse, url: URL, cid: string | undefined) => {
+    const { instead } = proxy
+    const other = typeof instead === 'function' ? cid && instead(cid) : instead
+    if (other) return answerAll(other)(incoming, response)
     const headers = { ...incoming.headers, host: url.host }
     const outgoing = request(url, { method: incoming.method!, headers }, async real => {
       const { change } = proxy
-      if (command !== 'block/get' || real.statusCode !== 200 || change === undefined) {
+      if (cid === undefined || real.statusCode !== 200 || change === undefined) {
         response.writeHead(real.statusCode!, real.headers)
         real.pipe(response)
         return
       }
-      const bytes = change(await buffer(real), url.searchParams.get('arg')!)
+      const bytes = change(await buffer(real), cid)
       response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(bytes)
     })
     outgoing.on('error', () => incoming.socket.destroy())
@@ -55,14 +67,16 @@ export async function kuboProxy(t: TestScope, target: string, port = 0): Promise
   const proxy: KuboProxy = {
     url: await listen(t, answer, port),
     asked,
+    blocks,
+    delay: 0,
     change: undefined,
     instead: undefined,
-    hold: () => {
+    hold: which => {
       const waiting: (() => void)[] = []
-      held = waiting
+      held = { waiting, which }
       return () => {
-        held = undefined
-        for (const go of waiting) go()
+        if (held?.waiting === waiting) held = undefined
+        for (const go of waiting.splice(0)) go()
       }
     },
   }

@@ -1,6 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, lchownSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { runtimeFolder } from '../../src/cli/runtime.ts'
+import { askControl, runtimePath } from '../../src/fs/control.ts'
+import type { MountStatus } from '../../src/fs/status.ts'
 import { onCleanup, type TestScope } from './cleanup.ts'
 import { checkout, cleanSettings, cliProgram, type RunOptions, type RunResult, run, stopProcess } from './run.ts'
 import { isMounted, tempFolder, unmountLazily } from './temp.ts'
@@ -38,6 +41,8 @@ export interface Mount {
   run(command: string, args: readonly string[], options?: RunOptions): Promise<RunResult>
   /** As {@link run}, an Error if it fails; its stdout. */
   output(command: string, args: readonly string[], options?: RunOptions): Promise<Buffer>
+  /** What it says of itself on its control socket. */
+  status(): Promise<MountStatus>
   /** Ends the server and gives its exit status, null if it had to be killed; also done after the test. */
   stop(signal?: NodeJS.Signals): Promise<number | null>
 }
@@ -100,6 +105,11 @@ export async function mountStore(t: TestScope, options: MountOptions): Promise<M
       const result = await runInside(command, args, options)
       if (result.code === 0) return result.stdout
       throw new Error(`${command} ${args.join(' ')}: ${result.signal ?? `status ${result.code}`}: ${result.stderr}`)
+    },
+    status: async () => {
+      const answer = await askControl(runtimePath(runtimeFolder(process.env)!, folder, 'sock'), 'status')
+      if (answer?.status === undefined) throw new Error(`${folder}: the mount does not say what it does`)
+      return answer.status
     },
     stop,
   }

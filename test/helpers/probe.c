@@ -7,61 +7,40 @@
  *                                 for each path one line: the errno's name, or what was found
  *   probe entries <folder>        getdents64 to its end: <inode> <type> <name in hex> a line
  *   probe seek <folder>           0 if every d_off brings a listing back to where it was
+ *   probe seekdir <folder> <seed> 0 if seekdir finds every place that telldir gave, from the end to the start and in no
+ *                                 order, and readdir and telldir go on from there
+ *   probe relist <folder>         lists it, in small pieces, until its input ends; 1 if a name came twice in a listing,
+ *                                 else a line with their number, then the names that were in all of them in hex
  *   probe pread cached|direct <file>
  *                                 reads "<offset> <length>" lines; writes the bytes of each, or nothing at an error,
  *                                 after a line with the count or the errno's name. `cached` drops the page cache of
  *                                 the file before each read, `direct` goes past it (O_DIRECT)
  *   probe mmap <file>             writes the file as a mapping shows it
+ *   probe map <file>              reads the first bytes, maps the file, prints `mapped`, or the errno's name; at a line on
+ *                                 its input reads all of the mapping and prints the sum of its bytes
+ *   probe compare <file> <copy> <seed> <count>
+ *                                 so many reads at random places, by every call that reads; 0 if all are as in the copy
+ *   probe cwd <folder>...         is in each of them at the same time, and looks where it is: a line for each that
+ *                                 getcwd calls by another name
+ *   probe xattr <path>...         for each path one line: value of ipfs.cid, list of all, length of the value, and what
+ *                                 a buffer that is too small gives; or errno's names
  *   probe hold <file> <folder>    opens the file, changes into the folder, prints `held`; for each line on its input
  *                                 reads the whole file with pread and prints the count or the errno's name
  *   probe write <folder> <file> <subfolder> <link>
  *                                 every system call that writes, on what exists and on new names of the folder:
  *                                 <call> <errno's name> a line
  */
-#define _GNU_SOURCE
+#include "probe.h"
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
-#include <unistd.h>
-
-static const char *errno_name(int number) {
-  const char *name = strerrorname_np(number);
-  return name ? name : "unknown";
-}
-
-static void die(const char *what) {
-  fprintf(stderr, "probe: %s: %s\n", what, errno_name(errno));
-  exit(1);
-}
-
-static void *allocate(size_t size) {
-  void *memory = malloc(size);
-  if (!memory) die("malloc");
-  return memory;
-}
 
 /* The outcome of a call: its errno's name, or OK. */
 static void outcome(const char *call, long result) {
   printf("%s %s\n", call, result < 0 ? errno_name(errno) : "OK");
   fflush(stdout);
-}
-
-static void write_all(const char *bytes, size_t length) {
-  while (length > 0) {
-    ssize_t done = write(STDOUT_FILENO, bytes, length);
-    if (done < 0) die("write");
-    bytes += done;
-    length -= done;
-  }
 }
 
 /* One open, stat, ... of a path, as a line. */
@@ -98,123 +77,34 @@ static void inspect(const char *how, const char *path) {
   close(fd);
 }
 
-struct entry {
-  uint64_t inode;
-  int64_t offset;
-  unsigned char type;
-  char name[1024];
-};
-
-/* Reads on from where the descriptor stands. */
-static size_t list_entries(int fd, struct entry **entries) {
-  size_t count = 0, room = 0;
-  /* Small, so that a long listing takes many calls. */
-  char buffer[4096];
-  ssize_t got;
-  while ((got = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0) {
-    for (ssize_t at = 0; at < got;) {
-      struct dirent64 *dirent = (struct dirent64 *)(buffer + at);
-      if (count == room) {
-        room = room ? room * 2 : 64;
-        *entries = realloc(*entries, room * sizeof **entries);
-        if (!*entries) die("realloc");
-      }
-      struct entry *entry = &(*entries)[count++];
-      entry->inode = dirent->d_ino;
-      entry->offset = dirent->d_off;
-      entry->type = dirent->d_type;
-      snprintf(entry->name, sizeof entry->name, "%s", dirent->d_name);
-      at += dirent->d_reclen;
+static int whereabouts(int count, char **folders) {
+  int *fds = allocate(count * sizeof *fds);
+  char found[PATH_MAX];
+  for (int i = 0; i < count; i++) fds[i] = open_folder(folders[i]);
+  for (int round = 0; round < 4; round++) {
+    for (int step = 0; step < count; step++) {
+      int at = round % 2 ? count - 1 - step : step;
+      /* By its name, too, so that the kernel looks it up where it is. */
+      if (round < 2 ? fchdir(fds[at]) < 0 : chdir(folders[at]) < 0) die(folders[at]);
+      if (!getcwd(found, sizeof found)) die("getcwd");
+      if (strcmp(found, folders[at]) != 0) printf("%s is called %s\n", folders[at], found);
     }
   }
-  if (got < 0) die("getdents64");
-  return count;
-}
-
-static int open_folder(const char *folder) {
-  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) die(folder);
-  return fd;
-}
-
-static char type_letter(unsigned char type) {
-  switch (type) {
-    case DT_DIR: return 'd';
-    case DT_REG: return 'f';
-    case DT_LNK: return 'l';
-    default: return '?';
-  }
-}
-
-static int list(const char *folder) {
-  struct entry *entries = NULL;
-  size_t count = list_entries(open_folder(folder), &entries);
-  for (size_t i = 0; i < count; i++) {
-    printf("%llu %c ", (unsigned long long)entries[i].inode, type_letter(entries[i].type));
-    for (const unsigned char *byte = (unsigned char *)entries[i].name; *byte; byte++) printf("%02x", *byte);
-    printf("\n");
-  }
   return 0;
 }
 
-/* Goes back to places in a listing that was read to its end, in no order, and expects the same entries from there. */
-static int seek(const char *folder) {
-  int fd = open_folder(folder);
-  struct entry *all = NULL;
-  size_t count = list_entries(fd, &all);
-  for (size_t step = 0, from = count / 2; step < 16; step++, from = (from * 7 + 3) % count) {
-    if (lseek(fd, from == 0 ? 0 : all[from - 1].offset, SEEK_SET) < 0) die("lseek");
-    struct entry *rest = NULL;
-    size_t left = list_entries(fd, &rest);
-    if (left != count - from) {
-      printf("after entry %zu of %zu there are %zu\n", from, count, left);
-      return 1;
-    }
-    for (size_t i = 0; i < left; i++) {
-      if (strcmp(rest[i].name, all[from + i].name) == 0 && rest[i].inode == all[from + i].inode) continue;
-      printf("entry %zu is %s, and was %s\n", from + i, rest[i].name, all[from + i].name);
-      return 1;
-    }
-    free(rest);
-  }
-  return 0;
-}
-
-static int read_ranges(const char *how, const char *path) {
-  int direct = strcmp(how, "direct") == 0;
-  int fd = open(path, O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0));
-  if (fd < 0) die(path);
-  if (!direct && posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM)) die("posix_fadvise");
-  long long offset, length;
-  while (scanf("%lld %lld", &offset, &length) == 2) {
-    if (!direct && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)) die("posix_fadvise");
-    char *buffer = NULL;
-    if (posix_memalign((void **)&buffer, 4096, length + 1)) die("posix_memalign");
-    char line[64];
-    ssize_t got = pread(fd, buffer, length, offset);
-    int size = got < 0 ? snprintf(line, sizeof line, "%s\n", errno_name(errno))
-                       : snprintf(line, sizeof line, "%zd\n", got);
-    write_all(line, size);
-    if (got > 0) write_all(buffer, got);
-    free(buffer);
-  }
-  return 0;
-}
-
-static int map(const char *path) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  struct stat st;
-  if (fd < 0 || fstat(fd, &st) < 0) die(path);
-  if (st.st_size == 0) return 0;
-  char *bytes = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (bytes == MAP_FAILED) die("mmap");
-  /* From the end, so that no read-ahead helps; copied, because write would turn a failing page into EFAULT. */
-  char *copy = allocate(st.st_size);
-  for (off_t at = (st.st_size - 1) / 4096 * 4096; at >= 0; at -= 4096) {
-    memcpy(copy + at, bytes + at, st.st_size - at < 4096 ? st.st_size - at : 4096);
-  }
-  write_all(copy, st.st_size);
-  return 0;
+static void show_xattr(const char *path) {
+  char value[256], list[256];
+  ssize_t length = lgetxattr(path, "ipfs.cid", value, sizeof value);
+  if (length < 0) printf("%s", errno_name(errno));
+  else printf("%.*s", (int)length, value);
+  ssize_t listed = llistxattr(path, list, sizeof list);
+  if (listed < 0) printf(" %s", errno_name(errno));
+  else printf(" %zd:%s", listed, listed ? list : "");
+  ssize_t asked = lgetxattr(path, "ipfs.cid", NULL, 0);
+  if (asked < 0) printf(" %s", errno_name(errno));
+  else printf(" %zd", asked);
+  printf(" %s\n", lgetxattr(path, "ipfs.cid", value, 3) < 0 ? errno_name(errno) : "fits");
 }
 
 static int hold(const char *file, const char *folder) {
@@ -317,6 +207,16 @@ int main(int argc, char **argv) {
   if (strcmp(command, "echo") == 0) return echo(argc - 2, argv + 2);
   if (strcmp(command, "entries") == 0 && argc == 3) return list(argv[2]);
   if (strcmp(command, "seek") == 0 && argc == 3) return seek(argv[2]);
+  if (strcmp(command, "seekdir") == 0 && argc == 4) return seek_places(argv[2], strtoull(argv[3], NULL, 10));
+  if (strcmp(command, "relist") == 0 && argc == 3) return relist(argv[2]);
+  if (strcmp(command, "map") == 0 && argc == 3) return map_first(argv[2]);
+  if (strcmp(command, "compare") == 0 && argc == 6)
+    return compare(argv[2], argv[3], strtoull(argv[4], NULL, 10), strtoul(argv[5], NULL, 10));
+  if (strcmp(command, "cwd") == 0 && argc > 2) return whereabouts(argc - 2, argv + 2);
+  if (strcmp(command, "xattr") == 0) {
+    for (int i = 2; i < argc; i++) show_xattr(argv[i]);
+    return 0;
+  }
   if (strcmp(command, "pread") == 0 && argc == 4) return read_ranges(argv[2], argv[3]);
   if (strcmp(command, "mmap") == 0 && argc == 3) return map(argv[2]);
   if (strcmp(command, "hold") == 0 && argc == 4) return hold(argv[2], argv[3]);

@@ -3,19 +3,21 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { output } from './run.ts'
 
+const SOURCES = ['probe.c', 'probe-listing.c', 'probe-reading.c']
+
 /** Compiles probe.c, which says what the program does, as file `probe` of `folder`, mode 0755, and gives its path. */
 export function buildProbe(folder: string): Promise<string> {
-  return compile('probe', folder, ['-static', '-O1'])
+  return compile('probe', folder, ['-static', '-O1', '-Wall', '-Werror'], SOURCES)
 }
 
 /** The same with readers.c. */
 export function buildReaders(folder: string): Promise<string> {
-  return compile('readers', folder, ['-O2', '-Wall', '-pthread'])
+  return compile('readers', folder, ['-O2', '-Wall', '-pthread'], ['readers.c'])
 }
 
-async function compile(name: string, folder: string, options: readonly string[]): Promise<string> {
+async function compile(name: string, folder: string, options: readonly string[], sources: readonly string[]) {
   const file = join(folder, name)
-  await output('gcc', [...options, '-o', file, helperSource(`${name}.c`)])
+  await output('gcc', [...options, '-o', file, ...sources.map(helperSource)])
   return file
 }
 

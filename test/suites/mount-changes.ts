@@ -53,6 +53,8 @@ export function changeTests(shared: Shared): void {
     await add(folder)
     await until(`${path} comes back`, async () => (await statOf(path)) !== undefined)
     assert.equal(`${await output('diff', ['-r', folder, path])}`, '')
+    // Its number means again what it meant.
+    assert.equal(await holder.read(), `${FILE_BYTES}`)
     await holder.close()
   })
 

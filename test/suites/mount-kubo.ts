@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { sha256 } from '../../src/cid.ts'
 import { type KuboDaemon, kuboDaemon } from '../helpers/kubo-daemon.ts'
 import { sizes } from '../helpers/mount-fixture.ts'
 import { output } from '../helpers/run.ts'
-import type { MountBlocks, Shared } from './mount.ts'
+import { type MissingFiles, missingFiles } from './missing-files.ts'
+import { type MountBlocks, type Shared, suiteScope } from './mount.ts'
 import { outageTests } from './mount-kubo-outages.ts'
+import { missTests } from './mount-misses.ts'
+import { signalTests } from './mount-signals.ts'
 
 const MIB = 1024 * 1024
 
@@ -25,6 +28,15 @@ export function kuboBlocks(): MountBlocks {
     tests: shared => {
       test('the bytes are in Kubo once, and nowhere else', () => assertOneCopy(shared, kubo!, sizeBefore))
       outageTests(shared, () => kubo!)
+      describe('reads of what is missing', () => {
+        const scope = suiteScope()
+        let missing: MissingFiles | undefined
+        before(async () => {
+          missing = await missingFiles(scope, shared().driver, kubo!.rpc)
+        })
+        missTests(shared, () => missing!)
+        signalTests(shared, () => missing!)
+      })
     },
   }
 }

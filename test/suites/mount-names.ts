@@ -33,6 +33,26 @@ export function nameTests(shared: Shared): void {
     }
   })
 
+  test('names of 255 bytes are found; longer ones are ENAMETOOLONG, as everywhere', async () => {
+    const { mount, mounted, real } = shared()
+    const names = ['a'.repeat(255), '\u20ac'.repeat(85), 'a'.repeat(254), 'a'.repeat(256), '\u20ac'.repeat(86)]
+    const found = await inspect(
+      'read',
+      names.map(name => `${mounted}/names/${name}`),
+    )
+    const expected = await inspect(
+      'read',
+      names.map(name => `${real}/names/${name}`),
+    )
+    assert.deepEqual(found, expected)
+    assert.deepEqual(found.slice(2), ['ENOENT', 'ENAMETOOLONG', 'ENAMETOOLONG'])
+    const longer = ['x'.repeat(256), 'x'.repeat(1024), 'x'.repeat(1025)].map(name => `${mount.folder}/${name}`)
+    assert.deepEqual(
+      await inspect('stat', longer),
+      longer.map(() => 'ENAMETOOLONG'),
+    )
+  })
+
   test('a name below what is no folder is ENOTDIR, as is listing it', async () => {
     const { mounted } = shared()
     assert.deepEqual(await inspect('stat', [`${mounted}/sizes/1/x`, `${mounted}/sizes/1/`]), ['ENOTDIR', 'ENOTDIR'])

@@ -7,9 +7,13 @@ import { tempFolder } from '../helpers/temp.ts'
 import { attributeTests } from './mount-attributes.ts'
 import { changeTests } from './mount-changes.ts'
 import { damageTests } from './mount-damage.ts'
+import { layerTests } from './mount-layers.ts'
+import { listingTests } from './mount-listings.ts'
 import { nameTests } from './mount-names.ts'
+import { randomReadTests } from './mount-random-reads.ts'
 import { readTests } from './mount-reads.ts'
 import { writeTests } from './mount-writes.ts'
+import { xattrTests } from './mount-xattr.ts'
 
 /** A driver under test. */
 export interface MountDriver {
@@ -22,6 +26,10 @@ export interface MountDriver {
     nonUtf8Names: boolean
     /** SIGHUP and a killed server make another take over; otherwise they end the mount, or leave it dead. */
     handsOver: boolean
+    /** Who waits for bytes that do not come can be ended; otherwise one who reads past the page cache waits on. */
+    interrupts: boolean
+    /** Shows CIDs as extended attributes. */
+    xattr: boolean
   }
 }
 
@@ -71,9 +79,13 @@ export function mountSuite(driver: MountDriver, blocks = localBlocks): void {
     // First, because it measures what the fixture alone takes.
     describe('the block store', () => blocks.tests(get))
     describe('attributes', () => attributeTests(get))
+    describe('extended attributes', () => xattrTests(get))
     describe('reading', () => readTests(get))
+    describe('reading at random', () => randomReadTests(get))
     describe('writing', () => writeTests(get))
     describe('names', () => nameTests(get))
+    describe('listing', () => listingTests(get))
+    describe('layers above', () => layerTests(get))
     describe('changes by other processes', () => changeTests(get))
   })
 }

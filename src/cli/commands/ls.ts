@@ -1,12 +1,12 @@
 import type { CommandModule } from 'yargs'
 import { bytesToText } from '../../bytes.ts'
-import { cidText, dagPbCid, sha256 } from '../../cid.ts'
+import { cidText } from '../../cid.ts'
 import { UnknownPathError } from '../../errors.ts'
 import { modeOf } from '../../fs/attributes.ts'
 import type { NodeEntry } from '../../index/types.ts'
 import { printable } from '../../log.ts'
 import { fullPath } from '../../nix/store-path.ts'
-import { encodeSymlinkNode } from '../../unixfs/node.ts'
+import { cidOfNode } from '../../store/reader.ts'
 import { configOf, parsePathArgument } from '../arguments.ts'
 import { openStore, type Store } from '../compose.ts'
 import type { GlobalArguments } from '../config.ts'
@@ -96,7 +96,7 @@ function describe(store: Store, { entry, path }: Row, recursive: boolean) {
     size: entry.size,
     executable: entry.executable,
     target: target === undefined ? null : bytesToText(target),
-    cid: cidText(node.kind === 'symlink' ? dagPbCid(sha256(encodeSymlinkNode(node.target))) : node.cid),
+    cid: cidText(cidOfNode(node)),
   }
 }
 

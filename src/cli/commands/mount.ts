@@ -45,7 +45,7 @@ export const mountCommand: CommandModule<GlobalArguments, MountArguments> = {
       .option('xattr', {
         type: 'boolean',
         default: false,
-        describe: 'Show the CID of each file and folder as extended attribute ipfs.cid (kernel driver)',
+        describe: 'Show the CID of each file, folder and link as extended attribute ipfs.cid (kernel driver)',
       })
       .option('lifeline', {
         type: 'number',

@@ -4,6 +4,7 @@ import { asBuffer } from '../../bytes.ts'
 import { MountError } from '../../errors.ts'
 import type { NodeEntry } from '../../index/types.ts'
 import type { Logger } from '../../log.ts'
+import { MAX_NAME_BYTES } from '../../nix/tree.ts'
 import { Miss } from '../../store/reader.ts'
 import { blocksOf, IO_BYTES, modeOf, NIX_TIME } from '../attributes.ts'
 import { errno } from '../errno.ts'
@@ -241,7 +242,7 @@ class LibfuseOperations {
   #withNode(path: string, answer: (result: number) => void, operation: (node: NodeEntry) => void): void {
     this.#guard(path, answer, () => {
       const node = this.#walk.find(path)
-      if (node === undefined) return answer(-errno.ENOENT)
+      if (node === undefined) return answer(isTooLong(path) ? -errno.ENAMETOOLONG : -errno.ENOENT)
       if (path.lastIndexOf('/') === 0 && path.length > 1) this.#rootNames.set(path.slice(1), node.id)
       operation(node)
     })
@@ -300,9 +301,14 @@ class LibfuseOperations {
       favail: 0,
       fsid: 0,
       flag: 0,
-      namemax: 255,
+      namemax: MAX_NAME_BYTES,
     }
   }
+}
+
+/** The last name of a path; the kernel has looked up those before. */
+function isTooLong(path: string): boolean {
+  return Buffer.byteLength(path) - Buffer.byteLength(path.slice(0, path.lastIndexOf('/') + 1)) > MAX_NAME_BYTES
 }
 
 function statOf(node: Attributes): FuseStat {

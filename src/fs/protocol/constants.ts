@@ -97,6 +97,3 @@ export const NOTIFY = {
 
 /** d_type of a directory entry, from dirent.h. */
 export const DT = { DIR: 4, REG: 8, LNK: 10 } as const
-
-/** FUSE_NAME_MAX of the kernel is 1024; no entry of a tree is longer than this. */
-export const NAME_MAX = 255

@@ -1,9 +1,9 @@
 import { type NodeId, ROOT_NODE } from '../../index/types.ts'
+import { MAX_NAME_BYTES } from '../../nix/tree.ts'
 import { Miss } from '../../store/reader.ts'
 import { counter } from '../counters.ts'
 import { errno } from '../errno.ts'
 import type { ReadOnlyFs } from '../types.ts'
-import { NAME_MAX } from './constants.ts'
 import { cookieAt, packEntries } from './dirents.ts'
 import { MAX_READ } from './init.ts'
 import {
@@ -23,7 +23,7 @@ import type { RequestView } from './request.ts'
 const BODY_IN = IN_HEADER.size
 const BODY_OUT = OUT_HEADER.size
 
-/** Of the only extended attribute, which Kubo's own mounts have too: the CID of a file or folder. */
+/** Of the only extended attribute, which Kubo's own mounts have too: the CID of a file, folder or link. */
 const CID_ATTRIBUTE = 'ipfs.cid'
 
 export interface DispatcherOptions {
@@ -140,7 +140,7 @@ export class Dispatcher {
     const directory = nodeOf(request)
     const name = request.name(0)
     if (name === undefined) return this.#malformed(errno.EINVAL)
-    if (name.length > NAME_MAX) return this.#error(errno.ENAMETOOLONG)
+    if (name.length > MAX_NAME_BYTES) return this.#error(errno.ENAMETOOLONG)
     const entry = directory && this.#fs.lookup(directory, name)
     if (entry !== undefined) {
       this.#reply.entry(BODY_OUT, entry)

@@ -1,6 +1,6 @@
+import { MAX_NAME_BYTES } from '../../nix/tree.ts'
 import { blocksOf, IO_BYTES, modeOf, NIX_TIME } from '../attributes.ts'
 import type { Attributes, FsUsage } from '../types.ts'
-import { NAME_MAX } from './constants.ts'
 import { ATTR, ATTR_OUT, ENTRY_OUT, OUT_HEADER, STATFS_OUT } from './layouts.ts'
 
 /** Seconds; the kernel cuts it to what its clock can count. */
@@ -98,6 +98,6 @@ export class ReplyBuffer {
     this.u64(at + STATFS_OUT.bavail, available)
     this.u32(at + STATFS_OUT.bsize, blockSize)
     this.u32(at + STATFS_OUT.frsize, blockSize)
-    this.u32(at + STATFS_OUT.namelen, NAME_MAX)
+    this.u32(at + STATFS_OUT.namelen, MAX_NAME_BYTES)
   }
 }

@@ -1,0 +1,4 @@
+import { messageSuite } from '../suites/mount-messages.ts'
+import { kernel } from './drivers.ts'
+
+messageSuite(kernel)
