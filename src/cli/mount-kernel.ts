@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } fro
 import { dirname } from 'node:path'
 import { MountError } from '../errors.ts'
 import { runtimePath } from '../fs/control.ts'
-import { mountDevice, setReadAhead } from '../fs/kernel/device.ts'
+import { mountDevice, openDevice, setReadAhead } from '../fs/kernel/device.ts'
 import { startReaper } from '../fs/kernel/reaper.ts'
 import { Supervisor } from '../fs/kernel/supervisor.ts'
 import { type Mount, mountAt, readMounts } from '../fs/mountinfo.ts'
@@ -51,11 +51,11 @@ export async function mountKernel(
       ...asServer,
       ...[process.execPath, ...process.execArgv, process.argv[1]!, SERVER_WORD, JSON.stringify(server)],
     ],
-    mount: async () => {
-      const fd = await mountDevice(mountpoint)
+    openDevice,
+    mount: async fd => {
+      await mountDevice(fd, mountpoint)
       ours = mountAt(mountpoint)
       dismissReaper = startReaper(mountpoint, runtimeFiles)
-      return fd
     },
     unmount: async () => {
       const top = isMounted() ? mountAt(mountpoint) : undefined

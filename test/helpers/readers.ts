@@ -1,9 +1,12 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
+import { setTimeout as startTimer } from 'node:timers'
+import { setTimeout } from 'node:timers/promises'
 import { onCleanup, type TestScope } from './cleanup.ts'
 import { stopProcess } from './run.ts'
 
 const PATIENCE_MS = 60_000
+const STOP_MS = 5000
 
 /** What the readers have seen since the last time that they were asked. */
 export interface Seen {
@@ -52,14 +55,17 @@ export class Readers {
     this.#child.once('error', error => {
       this.#stderr += error.message
     })
-    onCleanup(scope, () => stopProcess(this.#child, 'SIGKILL'))
+    // A call that nobody answers keeps it alive until the mount goes, which may be after this.
+    onCleanup(scope, () =>
+      Promise.race([stopProcess(this.#child, 'SIGKILL'), setTimeout(STOP_MS, undefined, { ref: false })]),
+    )
   }
 
   /** What happened since the last call. Throws an Error where the readers have ended. */
   seen(): Promise<Seen> {
     return new Promise((resolve, reject) => {
       const fail = (why: string) => reject(new Error(`the readers ${why}: ${this.#stderr.trim()}`))
-      const timer = setTimeout(() => fail(`say nothing for ${PATIENCE_MS} ms`), PATIENCE_MS)
+      const timer = startTimer(() => fail(`say nothing for ${PATIENCE_MS} ms`), PATIENCE_MS)
       const onEnd = () => {
         clearTimeout(timer)
         fail('have ended')

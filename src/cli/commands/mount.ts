@@ -103,6 +103,7 @@ function stopRequest(lifeline: number | undefined): StopRequest {
   const request = { asked, now, onHangup: now }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, now)
   process.on('SIGHUP', () => request.onHangup())
-  if (lifeline !== undefined) new Socket({ fd: lifeline }).on('close', now).on('error', now).resume()
+  // It ends a mount, and keeps no process that has none.
+  if (lifeline !== undefined) new Socket({ fd: lifeline }).on('close', now).on('error', now).resume().unref()
   return request
 }

@@ -26,12 +26,20 @@ const options = [
   `max_read=${MAX_READ}`,
 ].join(',')
 
+/** A connection of its own; nobody can read it before it is mounted. Throws MissingToolError. */
+export function openDevice(): number {
+  try {
+    return openSync(DEVICE, 'r+')
+  } catch (cause) {
+    throw new MissingToolError(`${DEVICE}: cannot be opened (${systemCode(cause)})`, { cause })
+  }
+}
+
 /**
- * Opens the FUSE device and mounts it, by mount(8) as root, which inherits the descriptor. Returns it before anybody
- * answers: the kernel's first question waits. Throws MountError, MissingToolError.
+ * Mounts the FUSE device by mount(8), as root; the descriptor is inherited. Returns before anybody answers: the
+ * kernel's first question waits. Throws MountError, MissingToolError.
  */
-export async function mountDevice(mountpoint: string): Promise<number> {
-  const fd = openSync(DEVICE, 'r+')
+export async function mountDevice(fd: number, mountpoint: string): Promise<void> {
   // -i: no helper. mount.fuse3 would take the subtype for a program and start it.
   const args = ['-i', '-t', 'fuse', '-o', options, FUSE_SUBTYPE, mountpoint]
   const child = spawn('mount', args, { stdio: ['ignore', 'ignore', 'pipe', fd] })
@@ -46,7 +54,7 @@ export async function mountDevice(mountpoint: string): Promise<number> {
     child.once('exit', resolve)
   })
   const [status, said] = await Promise.all([ended, text(child.stderr!)])
-  if (status === 0) return fd
+  if (status === 0) return
   throw new MountError(`${mountpoint}: cannot be mounted: ${said.trim().split('\n')[0] || `mount: status ${status}`}`)
 }
 

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import type { Socket } from 'node:net'
 import { FUSE_SUBTYPE, mountAt } from '../mountinfo.ts'
 
 /**
@@ -24,6 +25,8 @@ export function startReaper(mountpoint: string, files: readonly string[]): () =>
   const reaper = spawn('/bin/sh', args, { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/' })
   reaper.on('error', () => {})
   reaper.stdin.on('error', () => {})
+  // Neither keeps this process, whose end it waits for.
   reaper.unref()
+  ;(reaper.stdin as Socket).unref()
   return () => reaper.stdin.end('done\n')
 }

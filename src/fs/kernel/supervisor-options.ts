@@ -6,8 +6,9 @@ export interface SupervisorOptions {
   mountpoint: string
   /** Program and arguments of a server. */
   command: readonly string[]
-  /** Mounts, and gives the device: at the start, and anew where the kernel cannot resend. Throws MountError. */
-  mount(): Promise<number>
+  openDevice(): number
+  /** Mounts the device: at the start, and another where the kernel cannot resend. Throws MountError. */
+  mount(fd: number): Promise<void>
   /** Takes the mount away, also where it is busy. Throws MountError. */
   unmount(): Promise<void>
   /** False when somebody else has unmounted it; who has files open there goes on reading them till then. */
