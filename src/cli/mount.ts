@@ -101,7 +101,7 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
         mounted: supervisor.mounted.toISOString(),
         restarts: supervisor.restarts,
         upgrades: supervisor.upgrades,
-        standby: supervisor.hasStandby(),
+        standby: supervisor.hasStandby,
       }
     },
     close: async () => {},

@@ -175,8 +175,11 @@ describe('an index that does not go with what the kernel knows', () => {
       assert.equal(`${await output('cat', [`${mount.folder}/${baseName}`])}`, name)
     }
     await comes('first')
-    const { pid, lastErrors } = await mountStatus(mount.folder)
-    assert.match(lastErrors.at(-1)!.message, /database forgotten.*checksum does not match/)
+    const message = await until('status says what is damaged', async () => {
+      return (await mountStatus(mount.folder)).lastErrors.at(-1)?.message
+    })
+    assert.match(message, /database forgotten.*checksum does not match/)
+    const { pid } = await mountStatus(mount.folder)
     process.kill(pid, 'SIGKILL')
     const next = await takenOver(mount.folder, pid)
     await comes('second')

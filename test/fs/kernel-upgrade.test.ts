@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
 import { ask, mountStatus, upgradeMount } from '../helpers/control.ts'
 import {
+  assertAllGone,
   type FailoverFixture,
   failoverFixture,
   mountByKernel,
@@ -89,6 +90,18 @@ describe('another server takes over when it is asked for', () => {
     await unnoticed(t, fixture, mount, () => upgradeMount(mount.folder))
     assert.equal((await mountStatus(mount.folder)).version, '99.0.0')
     await standbyOf(mount.folder)
+  })
+
+  test('a program that is broken when all servers have gone: the mount ends, and leaves nothing', async t => {
+    const { program, rewrite } = copyOfProgram(t)
+    const mount = await mountByKernel(t, { state: fixture.state, program })
+    rewrite('src/cli/fuse-server.js', () => 'this is no program')
+    for (const pid of serversAt(mount.folder)) process.kill(pid, 'SIGKILL')
+    await until('the mount ends', () => mount.child.exitCode !== null)
+    assert.equal(mount.child.exitCode, 1)
+    const lines = mount.stderr().trimEnd().split('\n')
+    assert.equal(lines.pop(), `nix-ipfs-mount: ${mount.folder}: its server ended again and again right after its start`)
+    await assertAllGone(mount.folder)
   })
 
   test('a new server that says why it cannot serve leaves the old one serving', async t => {

@@ -108,7 +108,8 @@ export async function mountStore(t: TestScope, options: MountOptions): Promise<M
     },
     status: async () => {
       const answer = await askControl(runtimePath(runtimeFolder(process.env)!, folder, 'sock'), 'status')
-      if (answer?.status === undefined) throw new Error(`${folder}: the mount does not say what it does`)
+      if (answer?.ok !== true || answer.status === undefined)
+        throw new Error(`${folder}: the mount does not say what it does`)
       return answer.status
     },
     stop,

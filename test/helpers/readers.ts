@@ -1,6 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as startTimer } from 'node:timers'
+import { setTimeout } from 'node:timers/promises'
 import { onCleanup, type TestScope } from './cleanup.ts'
 import { stopProcess } from './run.ts'
 
@@ -56,7 +57,7 @@ export class Readers {
     })
     // A call that nobody answers keeps it alive until the mount goes, which may be after this.
     onCleanup(scope, () =>
-      Promise.race([stopProcess(this.#child, 'SIGKILL'), sleep(STOP_MS, undefined, { ref: false })]),
+      Promise.race([stopProcess(this.#child, 'SIGKILL'), setTimeout(STOP_MS, undefined, { ref: false })]),
     )
   }
 
@@ -64,7 +65,7 @@ export class Readers {
   seen(): Promise<Seen> {
     return new Promise((resolve, reject) => {
       const fail = (why: string) => reject(new Error(`the readers ${why}: ${this.#stderr.trim()}`))
-      const timer = setTimeout(() => fail(`say nothing for ${PATIENCE_MS} ms`), PATIENCE_MS)
+      const timer = startTimer(() => fail(`say nothing for ${PATIENCE_MS} ms`), PATIENCE_MS)
       const onEnd = () => {
         clearTimeout(timer)
         fail('have ended')

@@ -55,7 +55,7 @@ export async function mountDevice(fd: number, mountpoint: string): Promise<void>
   })
   const [status, said] = await Promise.all([ended, text(child.stderr!)])
   if (status === 0) return
-  throw new MountError(`cannot be mounted: ${said.trim().split('\n')[0] || `mount: status ${status}`}`)
+  throw new MountError(`${mountpoint}: cannot be mounted: ${said.trim().split('\n')[0] || `mount: status ${status}`}`)
 }
 
 /** Lets the kernel read ahead in large pieces: INIT can only lower what it does by itself. For a mount that answers. */

@@ -6,6 +6,8 @@ import type { FromServer, FromSupervisor } from './ipc.ts'
 /** Questions in a row that a server may leave unanswered: one that is ready, and one that is starting. */
 const MAX_UNANSWERED = 8
 const MAX_UNANSWERED_STARTING = 60
+/** One that has served for so long has not failed to start, whatever ends it. */
+const PROVEN_MS = 1000
 /** Of the question whose answer nobody waits for. */
 const NOBODYS = 0
 
@@ -39,11 +41,17 @@ export class ServerProcess {
       for (const id of this.#questions.keys()) this.#answer(id, undefined)
       events.gone(this)
     }
+    const notStarted = (error: unknown) => {
+      this.#why = whyNotStarted(program!, error)
+      // The next attempt would end in the same way.
+      if (systemCode(error) === 'ENOENT') events.message(this, { type: 'failed', why: this.#why })
+      gone()
+    }
     try {
       this.#child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'inherit', fd, 'ipc'], cwd: '/' })
-    } catch {
+    } catch (error) {
       // As where there is no memory for it.
-      setImmediate(gone)
+      setImmediate(notStarted, error)
       return
     }
     this.#child.on('message', (said: FromServer) => {
@@ -55,11 +63,7 @@ export class ServerProcess {
     this.#child.once('exit', gone)
     this.#child.on('error', error => {
       // Without a process there is no exit.
-      if (this.#child?.pid !== undefined) return
-      // The next attempt would end in the same way.
-      if (systemCode(error) === 'ENOENT')
-        events.message(this, { type: 'failed', why: `${program} is missing; install the package util-linux` })
-      gone()
+      if (this.#child?.pid === undefined) notStarted(error)
     })
   }
 
@@ -95,6 +99,11 @@ export class ServerProcess {
     return this.#unanswered++ < (this.#ready ? MAX_UNANSWERED : MAX_UNANSWERED_STARTING)
   }
 
+  /** That it has ended does not mean that servers cannot serve. */
+  isProven(): boolean {
+    return this.proven || (this.since !== undefined && performance.now() - this.since > PROVEN_MS)
+  }
+
   /** `why`: for {@link describe}, where it is not as the system shows it. */
   kill(why?: string): void {
     this.#why ??= why
@@ -103,10 +112,14 @@ export class ServerProcess {
 
   /** For messages: who it was and how it ended. */
   describe(): string {
-    if (this.#child?.pid === undefined) return 'server could not be started'
-    const { pid, exitCode, signalCode } = this.#child
-    return this.#why === undefined
-      ? `server ${pid} ended (${signalCode ?? `status ${exitCode}`})`
-      : `server ${pid}: ${this.#why}`
+    const { pid, exitCode, signalCode } = this.#child ?? {}
+    if (this.#why === undefined) return `server ${pid} ended (${signalCode ?? `status ${exitCode}`})`
+    return `server ${pid === undefined ? '' : `${pid}: `}${this.#why}`
   }
+}
+
+function whyNotStarted(program: string, error: unknown): string {
+  const code = systemCode(error)
+  if (code === 'ENOENT') return `cannot be started: ${program} is missing; install the package util-linux`
+  return `cannot be started: ${program} (${code ?? error})`
 }

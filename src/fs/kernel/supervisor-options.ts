@@ -6,7 +6,6 @@ export interface SupervisorOptions {
   mountpoint: string
   /** Program and arguments of a server. */
   command: readonly string[]
-  /** Throws MountError. */
   openDevice(): number
   /** Mounts the device: at the start, and another where the kernel cannot resend. Throws MountError. */
   mount(fd: number): Promise<void>

@@ -8,16 +8,12 @@ import type { Negotiated } from './ipc.ts'
 import { type ServerNews, ServerProcess } from './server-process.ts'
 import type { SupervisorOptions } from './supervisor-options.ts'
 
-/** A server that has served for so long has not failed to start, whatever ends it. */
-const PROVEN_MS = 1000
 /** Servers that end unproven one after the other before the mount is given up. */
 const MAX_FAILURES = 6
 /** How often servers are asked whether they are there, and the mount is looked for. */
 const WATCH_MS = 1000
-/** How long who asks for the status waits for a server. */
-const STATUS_MS = 5000
-/** How long unmounting may take while a server lives; without one, nothing that unmounting asks is answered. */
-const UNMOUNT_MS = 5000
+/** How long a server may take for the status, and for unmounting, which may ask it something, before it is ended. */
+const PATIENCE_MS = 5000
 
 const UNMOUNTED: Ending = { why: 'it was unmounted from outside', failed: false }
 
@@ -27,18 +23,16 @@ const UNMOUNTED: Ending = { why: 'it was unmounted from outside', failed: false 
  * not parsed here and no store is opened, so that little can fail.
  */
 export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
-  readonly #ended = new Deferred<Ending | undefined>()
-  readonly ended = this.#ended.promise
-  /** Since when it has been mounted as it is. */
+  readonly ended: Promise<Ending | undefined>
   mounted = new Date()
   /** Times that another server took over, and how many of them were upgrades. */
   restarts = 0
   upgrades = 0
   readonly #options: SupervisorOptions
   #fd = -1
-  /** The last call of {@link SupervisorOptions.mount}: taking down waits for it. */
-  #mounting: Promise<void> = Promise.resolve()
-  #isMounted = false
+  /** Settled when there is something to unmount, or will not be. */
+  #mounting: Promise<void> | undefined
+  #mounted = false
   #active: ServerProcess | undefined
   /** The one that comes next, ready or starting. */
   #next: ServerProcess | undefined
@@ -54,9 +48,13 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
   #watch: NodeJS.Timeout | undefined
   /** A server answers. */
   #serving = new Deferred()
+  #end!: (ending: Ending | undefined) => void
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.ended = new Promise(resolve => {
+      this.#end = resolve
+    })
   }
 
   /** Mounts; resolves when a server answers. Throws MountError. */
@@ -75,16 +73,18 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
       this.#prepare()
       this.#mounting = this.#options.mount(this.#fd)
       await this.#mounting
+      this.#mounted = true
+      this.mounted = new Date()
+      if (this.#next?.ready) this.#begin(this.#next)
     } catch (error) {
-      return this.#finish({ why: (error as Error).message, failed: true })
+      this.#finish({ why: (error as Error).message, failed: true })
     }
-    this.mounted = new Date()
-    this.#isMounted = true
-    if (this.#next?.ready) this.#begin(this.#next)
   }
 
   /** A second server is ready to take over at once. */
-  hasStandby = () => this.#next?.ready === true
+  get hasStandby(): boolean {
+    return this.#next?.ready === true
+  }
 
   /** Starts the server that will serve next, unless there is one. */
   #prepare(): void {
@@ -100,7 +100,7 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     switch (message.type) {
       case 'ready':
         if (this.#active !== undefined) return this.#follow(this.#active)
-        return this.#isMounted ? this.#begin(server) : undefined
+        return this.#mounted ? this.#begin(server) : undefined
       case 'negotiated':
         this.#negotiated = message.negotiated
         this.#keep()
@@ -155,14 +155,13 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     else this.#next = undefined
     if (this.#active !== undefined) return this.#standbyGone(server)
     if (server.since !== undefined) this.#serving = new Deferred()
-    const proven = server.proven || (server.since !== undefined && performance.now() - server.since > PROVEN_MS)
-    const pause = proven ? this.#restarting.succeed() : this.#restarting.fail()
+    const pause = server.isProven() ? this.#restarting.succeed() : this.#restarting.fail()
     if (this.#restarting.failures > MAX_FAILURES)
       return this.#finish({ why: 'its server ended again and again right after its start', failed: true })
     if (wasActive) this.restarts++
     if (wasActive && this.#upgrading !== undefined) this.upgrades++
     else this.#options.log.warn(`${server.describe()}; another takes over`)
-    if (this.#isMounted && this.#next?.ready) return this.#begin(this.#next)
+    if (this.#mounted && this.#next?.ready) return this.#begin(this.#next)
     setTimeout(() => this.#prepare(), pause)
   }
 
@@ -173,7 +172,7 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
   }
 
   #look(): void {
-    if (this.#isMounted && !this.#options.isMounted()) return this.#finish(UNMOUNTED)
+    if (this.#mounted && !this.#options.isMounted()) return this.#finish(UNMOUNTED)
     for (const server of [this.#active, this.#next])
       if (server?.isThere() === false) server.kill('does not answer and was ended')
   }
@@ -182,7 +181,7 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
   async #mountAgain(): Promise<void> {
     const { log, mountpoint } = this.#options
     log.warn(`${mountpoint}: this kernel cannot resend requests (Linux 6.9 and newer can), so it is mounted again`)
-    await this.#takeDown().catch(error => this.#finish({ why: error.message, failed: true }))
+    await this.#takeDown().catch((error: Error) => this.#finish({ why: error.message, failed: true }))
     if (!this.#over) await this.#mount()
   }
 
@@ -203,12 +202,12 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     this.#upgrading = undefined
   }
 
-  /** What the server says of itself; undefined where none answers within {@link STATUS_MS}. */
+  /** What the server says of itself; undefined where none answers within {@link PATIENCE_MS}. */
   async status(): Promise<ServerStatus | undefined> {
-    const late = performance.now() + STATUS_MS
+    const late = performance.now() + PATIENCE_MS
     for (;;) {
-      await Promise.race([this.#serving.promise, sleep(STATUS_MS)]).catch(() => {})
-      const status = await this.#active?.status(STATUS_MS)
+      await Promise.race([this.#serving.promise, sleep(PATIENCE_MS)]).catch(() => {})
+      const status = await this.#active?.status(PATIENCE_MS)
       if (status !== undefined || this.#over || performance.now() > late) return status
     }
   }
@@ -221,13 +220,13 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
   /** While a server answers, unmounting lets who is inside finish; then nobody may be left who waits. */
   async #takeDown(): Promise<void> {
     const { unmount, closeDevice } = this.#options
-    await this.#mounting.catch(() => {})
-    if (this.#active?.since !== undefined) await Promise.race([unmount().catch(() => {}), sleep(UNMOUNT_MS)])
+    await this.#mounting?.catch(() => {})
+    if (this.#active?.since !== undefined) await Promise.race([unmount().catch(() => {}), sleep(PATIENCE_MS)])
     for (const server of [this.#active, this.#next]) server?.kill()
     this.#active = this.#next = undefined
     if (this.#fd >= 0) closeDevice(this.#fd)
     this.#fd = -1
-    this.#isMounted = false
+    this.#mounted = false
     await unmount()
   }
 
@@ -239,8 +238,8 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     this.#refuseUpgrade('the mount ends')
     const done = (last: Ending | undefined) => {
       // Who stops it while it starts has asked for it.
-      if (last !== undefined) this.#serving.reject(new MountError(`${this.#options.mountpoint}: ${last.why}`))
-      this.#ended.resolve(last)
+      if (last !== undefined) this.#serving.reject(new MountError(last.why))
+      this.#end(last)
     }
     this.#takeDown().then(
       () => done(ending),

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import * as constants from '../../../src/fs/protocol/constants.ts'
 import * as layouts from '../../../src/fs/protocol/layouts.ts'
+import { MAX_NAME_BYTES } from '../../../src/nix/tree.ts'
 import { compile } from '../../helpers/compile.ts'
 import { output } from '../../helpers/run.ts'
 import { tempFolder } from '../../helpers/temp.ts'
@@ -70,7 +71,7 @@ function* everything(): Generator<[name: string, ours: number, theirs: string]> 
   }
   for (const [name, code] of Object.entries(constants.NOTIFY)) yield [`NOTIFY.${name}`, code, `FUSE_NOTIFY_${name}`]
   for (const [name, type] of Object.entries(constants.DT)) yield [`DT.${name}`, type, `DT_${name}`]
-  yield ['NAME_MAX', constants.NAME_MAX, 'NAME_MAX']
+  yield ['MAX_NAME_BYTES', MAX_NAME_BYTES, 'NAME_MAX']
   yield ['FUSE_MAJOR', constants.FUSE_MAJOR, 'FUSE_KERNEL_VERSION']
   yield ['sizeof(fuse_statfs_out)', layouts.STATFS_OUT.size, 'sizeof(struct fuse_statfs_out)']
   yield ['before a name', layouts.DIRENT.size, 'offsetof(struct fuse_dirent, name)']
