@@ -26,9 +26,9 @@ export function dropDamagedBlocks(index: StoreIndex, blocks: BlockReader): numbe
   return dropped
 }
 
-/** By place in the packs; empty blocks lie where others do. */
+/** By place in the packs; an empty block lies where another begins. */
 export function byPlace({ location: a, multihash: x }: BlockRow, { location: b, multihash: y }: BlockRow): number {
-  return a.pack - b.pack || a.offset - b.offset || Buffer.compare(x, y)
+  return a.pack - b.pack || a.offset - b.offset || a.length - b.length || Buffer.compare(x, y)
 }
 
 /** The block, its bytes held against its hash; undefined where they are missing or others. */

@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { currentOwner } from '../../src/blocks/owner.ts'
 import { type Batch, scanPack } from '../../src/blocks/pack-format.ts'
 import { rebuildStore } from '../../src/cli/compose.ts'
@@ -230,6 +231,26 @@ test('what follows the last batch is no damage', async t => {
     appendFileSync(file, rest)
     assert.deepEqual(await verifyState(state), sound())
   }
+})
+
+test('what others add meanwhile is no damage, at whatever point of it the packs are checked', async t => {
+  const state = copyOf(t)
+  const sources = ['cli', 'fs', 'suites', 'unixfs'].map(name => join(import.meta.dirname, '..', name))
+  const adding = Promise.all(sources.map(folder => cli(['add', '--state', state, folder])))
+  let over = false
+  void adding.finally(() => {
+    over = true
+  })
+  let checks = 0
+  await withStore(state, async store => {
+    for (; !over; checks++) {
+      const { problems, unrecorded } = store.checkPacks()
+      assert.deepEqual([problems, [...unrecorded]], [[], []])
+      await sleep(2)
+    }
+  })
+  assert.ok(checks > 1)
+  for (const { code, stderr } of await adding) assert.equal(code, 0, stderr)
 })
 
 test('an index that has blocks otherwise than the tables is a problem of the pack', async t => {
