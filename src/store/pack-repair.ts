@@ -5,7 +5,7 @@ import type { PackCheck, PackProblem } from './pack-check.ts'
 import { byPlace, goodBlock, rawCidOf } from './repair.ts'
 
 /** Blocks that are copied before the index learns of it. */
-const GROUP_ROWS = 16_384
+const GROUP_ROWS = 32_768
 const GROUP_BYTES = 64 * 1024 * 1024
 
 export interface PackRepair {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -9,6 +10,8 @@ import { PackStaging } from '../../src/blocks/pack-staging.ts'
 import { sha256, sha256Multihash } from '../../src/cid.ts'
 import { rebuildStore, type Store } from '../../src/cli/compose.ts'
 import { readConfig } from '../../src/cli/config.ts'
+import { checkPacks } from '../../src/store/pack-check.ts'
+import { cleanSettings, cliProgram } from '../helpers/run.ts'
 import { withStore } from '../helpers/store.ts'
 import { tempFolder } from '../helpers/temp.ts'
 
@@ -36,7 +39,7 @@ const hashOf = (block: Buffer) => sha256Multihash(sha256(block)).toString('hex')
 test('more blocks than are copied at a time come into the new pack in their order, and each once', async t => {
   await withStore(join(tempFolder(t), 'state'), async store => {
     const { index, state, reader } = store
-    const blocks = Array.from({ length: 33_000 }, (_, i) => Buffer.from(i === 16_384 ? '' : `block ${i}`))
+    const blocks = Array.from({ length: 66_000 }, (_, i) => Buffer.from(i === 32_768 ? '' : `block ${i}`))
     const kept = [Buffer.from('in a pack that is sound')]
     await storeBlocks(store, blocks.slice(0, 20_000), blocks.slice(20_000))
     await storeBlocks(store, kept)
@@ -66,6 +69,28 @@ test('more blocks than are copied at a time come into the new pack in their orde
       assert.equal(index.locate(multihash)?.pack, 3)
       assert.ok(reader.blocks.get(multihash)?.equals(block))
     }
+  })
+})
+
+test('what another process adds while the packs are read does not count yet', async t => {
+  const state = join(tempFolder(t), 'state')
+  await withStore(state, ({ index }) => {
+    const packs = {
+      fileOf: String,
+      read: () => {
+        const add = [cliProgram, 'add', '--state', state, import.meta.dirname]
+        execFileSync(process.execPath, add, { env: cleanSettings() })
+        return []
+      },
+    }
+    assert.deepEqual(checkPacks(index, packs), { problems: [], unrecorded: new Set() })
+    // A check that begins now finds that it is in no pack that is read.
+    const { problems, unrecorded } = checkPacks(index, { fileOf: String, read: () => [] })
+    assert.deepEqual(
+      problems.map(({ file }) => file),
+      ['1'],
+    )
+    assert.equal(unrecorded.size, 1)
   })
 })
 
