@@ -1,6 +1,7 @@
 import { fstatSync, readSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
 import { ByteReader, ByteWriter } from '../bytes.ts'
+import { systemCode } from '../errors.ts'
 import { type BlockRow, checksumCount, MAX_BLOCK_BYTES } from './types.ts'
 
 /**
@@ -55,6 +56,12 @@ export interface Batch {
   blocks: BlockRow[]
   /** Copies of path records. */
   records: Buffer[]
+}
+
+/** Where the batches of a pack that can be read end, and why there is no other. */
+export interface PackEnd {
+  end: number
+  why: string
 }
 
 export function packFileName(number: number): string {
@@ -186,16 +193,33 @@ export function readPackHeader(fd: number): PackHeader | undefined {
 }
 
 /** The batches of an open pack, up to the first that is not valid. The blocks themselves are not looked at. */
-export function* scanPack(fd: number, pack: number): Generator<Batch> {
+export function* scanPack(fd: number, pack: number): Generator<Batch, PackEnd> {
   const size = fstatSync(fd).size
   for (let offset = PACK_HEADER_BYTES; ; ) {
-    const start = readExactly(fd, BATCH_HEADER_BYTES, offset)
-    const header = start && decodeBatchHeader(start)
-    const bytes = header && readExactly(fd, BATCH_HEADER_BYTES + header.tableLength, offset)
-    const batch = bytes && decodeBatch(bytes, pack, offset)
-    if (batch === undefined || batch.end > size) return
+    const batch = readBatch(fd, pack, offset, size)
+    if (typeof batch === 'string') return { end: offset, why: batch }
     yield batch
     offset = batch.end
+  }
+}
+
+/** The batch that begins at `offset`, or why there is none. */
+function readBatch(fd: number, pack: number, offset: number, size: number): Batch | string {
+  const cut = `the file ends at byte ${size}`
+  try {
+    const start = readExactly(fd, BATCH_HEADER_BYTES, offset)
+    if (start === undefined) return cut
+    const header = decodeBatchHeader(start)
+    if (header === undefined) return `what lies at byte ${offset} is not the header of a batch`
+    const bytes = readExactly(fd, BATCH_HEADER_BYTES + header.tableLength, offset)
+    if (bytes === undefined) return cut
+    const batch = decodeBatch(bytes, pack, offset)
+    if (batch === undefined) return `header and table of the batch at byte ${offset} do not match their checksum`
+    return batch.end > size ? cut : batch
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === undefined) throw error
+    return `the batch at byte ${offset} cannot be read (${code})`
   }
 }
 

@@ -1,10 +1,42 @@
-import { readSync, readvSync } from 'node:fs'
+import { closeSync, openSync, readSync, readvSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
-import { systemCode } from '../errors.ts'
+import { DamagedError, StateError, systemCode } from '../errors.ts'
+import { PACK_VERSION, readPackHeader } from './pack-format.ts'
 import { type BlockLocation, CHECKSUM_PIECE } from './types.ts'
 
 /** What {@link readPieces} needs of memory: one piece for each end of a range. */
 export const SCRATCH_BYTES = 2 * CHECKSUM_PIECE
+
+/**
+ * A descriptor of a pack whose header is as it should be; undefined where there is no such file. Throws DamagedError for
+ * another header, StateError where the file cannot be opened or a newer version has written it.
+ */
+export function openPack(path: string, pack: number): number | undefined {
+  const fd = openBare(path)
+  if (fd === undefined) return undefined
+  try {
+    const header = readPackHeader(fd)
+    if (header === undefined || header.number !== pack) throw new DamagedError(`${path}: is not pack ${pack}`)
+    if (header.version > PACK_VERSION) {
+      throw new StateError(`${path}: has version ${header.version}; use a newer nix-ipfs-mount`)
+    }
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** The same whatever the header says. */
+export function openBare(path: string): number | undefined {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT') return undefined
+    throw new StateError(`${path}: cannot be opened (${code})`, { cause: error })
+  }
+}
 
 /**
  * Reads [start, start + length) of a block to `at` in `target`, which has the room; the range lies in the block and is

@@ -1,9 +1,9 @@
-import { closeSync, fstatSync, openSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { cidText, codec } from '../cid.ts'
-import { DamagedError, StateError, systemCode } from '../errors.ts'
-import { PACK_VERSION, packFileName, readPackHeader } from './pack-format.ts'
-import { readPieces, SCRATCH_BYTES } from './pack-read.ts'
+import { DamagedError } from '../errors.ts'
+import { packFileName } from './pack-format.ts'
+import { openBare, openPack, readPieces, SCRATCH_BYTES } from './pack-read.ts'
 import { ReadAround } from './read-around.ts'
 import { type BlockLocation, type BlockLocations, type BlockReader, MAX_BLOCK_BYTES } from './types.ts'
 
@@ -24,16 +24,23 @@ export class PackReader implements BlockReader {
   readonly #folder: string
   readonly #locations: RefreshableLocations
   readonly #maxOpen: number
+  readonly #openPack: typeof openPack
   /** Descriptors by pack number, the one used last at the end. */
   readonly #open = new Map<number, number>()
   readonly #scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   readonly #around = new ReadAround()
   #trimmed = Date.now()
 
-  constructor(folder: string, locations: RefreshableLocations, { maxOpen = DEFAULT_OPEN_PACKS } = {}) {
+  /** With `anyHeader` also from packs whose own header is damaged: then a block's hash alone tells what it is. */
+  constructor(
+    folder: string,
+    locations: RefreshableLocations,
+    { maxOpen = DEFAULT_OPEN_PACKS, anyHeader = false } = {},
+  ) {
     this.#folder = folder
     this.#locations = locations
     this.#maxOpen = maxOpen
+    this.#openPack = anyHeader ? openBare : openPack
   }
 
   has(multihash: Uint8Array): boolean {
@@ -81,35 +88,12 @@ export class PackReader implements BlockReader {
     const known = this.#open.get(pack)
     // The order of use matters only when packs are about to be closed.
     if (known !== undefined && this.#open.size < this.#maxOpen) return known
-    const fd = known ?? this.#openPack(pack)
+    const fd = known ?? this.#openPack(this.#pathOf(pack), pack)
     if (fd === undefined) return undefined
     this.#open.delete(pack)
     this.#open.set(pack, fd)
     if (this.#open.size > this.#maxOpen) this.#closePack(this.#open.keys().next().value as number)
     return fd
-  }
-
-  #openPack(pack: number): number | undefined {
-    const path = this.#pathOf(pack)
-    let fd: number
-    try {
-      fd = openSync(path, 'r')
-    } catch (error) {
-      const code = systemCode(error)
-      if (code === 'ENOENT') return undefined
-      throw new StateError(`${path}: cannot be opened (${code})`, { cause: error })
-    }
-    try {
-      const header = readPackHeader(fd)
-      if (header === undefined || header.number !== pack) throw new DamagedError(`${path}: is not pack ${pack}`)
-      if (header.version > PACK_VERSION) {
-        throw new StateError(`${path}: has version ${header.version}; use a newer nix-ipfs-mount`)
-      }
-      return fd
-    } catch (error) {
-      closeSync(fd)
-      throw error
-    }
   }
 
   #closePack(pack: number): void {

@@ -1,10 +1,11 @@
-import { existsSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { KuboNode, kuboUrl } from '../blocks/kubo.ts'
 import { KuboBlocks } from '../blocks/kubo-blocks.ts'
 import { KuboStaging } from '../blocks/kubo-staging.ts'
 import { currentOwner } from '../blocks/owner.ts'
-import { listPacks, scanPacks } from '../blocks/pack-scan.ts'
+import { type Batch, type PackEnd, packFileName } from '../blocks/pack-format.ts'
+import { listPacks, readPacks, scanPacks } from '../blocks/pack-scan.ts'
 import { PackStaging } from '../blocks/pack-staging.ts'
 import { PackReader } from '../blocks/packs.ts'
 import type { BlockPins, BlockReader, BlockStaging, FetchBlock } from '../blocks/types.ts'
@@ -15,8 +16,10 @@ import { decodePath } from '../index/record.ts'
 import type { PathRecord } from '../index/types.ts'
 import { type Logger, stderrLogger } from '../log.ts'
 import { blockRoots, Ingest } from '../store/ingest.ts'
+import { checkPacks, type PackCheck, type PackContents, type Packs } from '../store/pack-check.ts'
+import { type PackRepair, repairPacks } from '../store/pack-repair.ts'
 import { StoreReader } from '../store/reader.ts'
-import { type PackContents, type Rebuilt, rebuildIndex } from '../store/rebuild.ts'
+import { type Rebuilt, rebuildIndex } from '../store/rebuild.ts'
 import { dropDamagedBlocks } from '../store/repair.ts'
 import { openStateFolder, type StateFolder } from '../store/state.ts'
 import { isWhole } from '../store/usage.ts'
@@ -45,6 +48,10 @@ export interface Store {
   dropBlocks(record: PathRecord, damaged: readonly CidBytes[]): Promise<void>
   /** The same for all blocks of the store, where it is ours; the number of those that were dropped. */
   dropDamaged(): number
+  /** Whether the packs alone have all that the index has; always so where blocks lie elsewhere. */
+  checkPacks(): PackCheck
+  /** Makes them have it again. */
+  repairPacks(check: PackCheck): Promise<PackRepair>
   close(): Promise<void>
 }
 
@@ -58,6 +65,8 @@ interface BlockBackend {
   fetched(): Record<string, { blocks: number; bytes: number }>
   dropBlocks(record: PathRecord, damaged: readonly CidBytes[]): Promise<void>
   dropDamaged(): number
+  checkPacks(): PackCheck
+  repairPacks(check: PackCheck): Promise<PackRepair>
   check(): Promise<void>
   staging(): BlockStaging
   close(): void
@@ -88,6 +97,8 @@ export function openStore(config: Config, { readOnly = false } = {}): Store {
     checkBlocks: backend.check,
     dropBlocks: backend.dropBlocks,
     dropDamaged: backend.dropDamaged,
+    checkPacks: backend.checkPacks,
+    repairPacks: backend.repairPacks,
     ingest: ({ pin }) =>
       new Ingest({
         index,
@@ -104,10 +115,13 @@ export function openStore(config: Config, { readOnly = false } = {}): Store {
 }
 
 function indexIsLost(state: StateFolder): boolean {
-  return !existsSync(join(state.index, 'data.mdb')) && existsSync(state.packs) && listPacks(state.packs).length > 0
+  return !existsSync(join(state.index, 'data.mdb')) && listPacks(state.packs).length > 0
 }
 
-/** Makes a lost index again from the packs; undefined where it is not lost. Throws StateError, DamagedError. */
+/**
+ * Makes a lost index again from the packs, while nobody else does; undefined where it is not lost. Throws StateError,
+ * DamagedError.
+ */
 export async function rebuildStore(config: Config): Promise<(Rebuilt & { log: Logger }) | undefined> {
   const state = openStateFolder(config.state, config.blocks)
   if (!indexIsLost(state)) return undefined
@@ -124,7 +138,7 @@ async function rebuildInto(folder: string, packs: string): Promise<Rebuilt> {
   const index = LmdbIndex.open(folder)
   const blocks = new PackReader(packs, index)
   try {
-    const last = listPacks(packs).at(-1)?.number ?? 0
+    const last = listPacks(packs).at(-1) ?? 0
     // Numbers are never used again.
     while (index.allocatePack(currentOwner()) < last);
     return await rebuildIndex(index, blocks, packContents(packs))
@@ -135,14 +149,35 @@ async function rebuildInto(folder: string, packs: string): Promise<Rebuilt> {
 }
 
 function* packContents(folder: string): Generator<PackContents> {
-  for (const { blocks, records } of scanPacks(folder)) {
-    yield { blocks, records: records.map(decodePath).filter(record => record !== undefined) }
+  for (const batch of scanPacks(folder)) yield contentsOf(batch)
+}
+
+function contentsOf({ blocks, records }: Batch): PackContents {
+  return { blocks, records: records.map(decodePath).filter(record => record !== undefined) }
+}
+
+function packsIn(folder: string): Packs {
+  return {
+    fileOf: pack => join(folder, packFileName(pack)),
+    *read() {
+      for (const { number, file, batches } of readPacks(folder)) yield { number, file, contents: decoded(batches) }
+    },
+  }
+}
+
+function* decoded(batches: Generator<Batch, PackEnd>): Generator<PackContents, PackEnd> {
+  for (;;) {
+    const next = batches.next()
+    if (next.done === true) return next.value
+    yield contentsOf(next.value)
   }
 }
 
 function packBackend(state: StateFolder, index: LmdbIndex): BlockBackend {
   const blocks = new PackReader(state.packs, index)
   const known = (multihash: Uint8Array) => index.locate(multihash) !== undefined
+  const staging = (known: (multihash: Uint8Array) => boolean) =>
+    new PackStaging(state.packs, { epoch: index.epoch, allocate: () => index.allocatePack(currentOwner()), known })
   return {
     blocks,
     fetch: undefined,
@@ -153,9 +188,20 @@ function packBackend(state: StateFolder, index: LmdbIndex): BlockBackend {
     dropBlocks: async ({ root }, damaged) =>
       index.removeBlocks([root, ...damaged].map(cid => readCid(cid)?.multihash ?? cid)),
     dropDamaged: () => dropDamagedBlocks(index, blocks),
+    checkPacks: () => checkPacks(index, packsIn(state.packs)),
+    repairPacks: async check => {
+      mkdirSync(state.packs, { recursive: true })
+      const salvage = new PackReader(state.packs, index, { anyHeader: true })
+      const copies = staging(() => false)
+      try {
+        return await repairPacks(index, check, salvage, copies)
+      } finally {
+        salvage.close()
+        await copies.close()
+      }
+    },
     check: async () => {},
-    staging: () =>
-      new PackStaging(state.packs, { epoch: index.epoch, allocate: () => index.allocatePack(currentOwner()), known }),
+    staging: () => staging(known),
     close: () => blocks.close(),
   }
 }
@@ -178,6 +224,8 @@ function kuboBackend(state: StateFolder, { deadline }: Config): BlockBackend {
     },
     // The others of its blocks are not ours to look at.
     dropDamaged: () => 0,
+    checkPacks: () => ({ problems: [], unrecorded: new Set() }),
+    repairPacks: async () => ({ blocks: 0, records: 0 }),
     check: () => node.check(),
     staging: () => new KuboStaging(node),
     close: () => {},

@@ -7,8 +7,11 @@ import type { StoreReader } from './reader.ts'
 
 /** Something that is not as it should be. */
 export interface Problem {
-  /** A block that is missing or has other bytes; a tree that the index tells differently; a NAR of another hash. */
-  kind: 'block' | 'tree' | 'nar'
+  /**
+   * A block that is missing or has other bytes; a tree that the index tells differently; a NAR of another hash; a path
+   * of whose record the packs have no copy.
+   */
+  kind: 'block' | 'tree' | 'nar' | 'record'
   cid: CidBytes
   /** Inside the store path; empty for its root. */
   path: string

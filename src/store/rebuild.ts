@@ -1,4 +1,4 @@
-import type { BlockReader, BlockRow, BlockWriter } from '../blocks/types.ts'
+import type { BlockReader, BlockWriter } from '../blocks/types.ts'
 import { readCid } from '../cid.ts'
 import { DamagedError, NixIpfsError } from '../errors.ts'
 import type { PathRecord, StoreIndex } from '../index/types.ts'
@@ -6,12 +6,7 @@ import { fullPath } from '../nix/store-path.ts'
 import { TreeBuilder } from '../unixfs/builder.ts'
 import { emitTree } from '../unixfs/tree-reader.ts'
 import { ADD_PIN } from './ingest.ts'
-
-/** What the packs say, in the order in which it was written. */
-export interface PackContents {
-  blocks: readonly BlockRow[]
-  records: readonly PathRecord[]
-}
+import type { PackContents } from './pack-check.ts'
 
 export interface Rebuilt {
   paths: number
@@ -24,7 +19,7 @@ export interface Rebuilt {
 const COMMIT_PATHS = 256
 
 /**
- * Fills a new index from packs: blocks first, then each path whose whole tree can still be read, built again from its
+ * Fills a new index from what the packs say, in the order in which it was written: blocks first, then each path whose whole tree can still be read, built again from its
  * blocks and accepted only if its root and its narHash are those of its record. Paths that were forgotten are there
  * again, since packs do not know of it.
  */

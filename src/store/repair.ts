@@ -14,9 +14,8 @@ export function dropDamagedBlocks(index: StoreIndex, blocks: BlockReader): numbe
   let dropped = 0
   let group: BlockRow[] = []
   const check = () => {
-    const inOrder = group.sort(({ location: a }, { location: b }) => a.pack - b.pack || a.offset - b.offset)
-    const bad = inOrder.filter(({ multihash }) => !isGood(blocks, multihash)).map(({ multihash }) => multihash)
-    if (bad.length > 0) index.removeBlocks(bad)
+    const bad = group.sort(byPlace).filter(({ multihash }) => goodBlock(blocks, multihash) === undefined)
+    if (bad.length > 0) index.removeBlocks(bad.map(({ multihash }) => multihash))
     dropped += bad.length
     group = []
   }
@@ -27,14 +26,24 @@ export function dropDamagedBlocks(index: StoreIndex, blocks: BlockReader): numbe
   return dropped
 }
 
-function isGood(blocks: BlockReader, multihash: Uint8Array): boolean {
+/** By place in the packs; an empty block lies where another begins. */
+export function byPlace({ location: a, multihash: x }: BlockRow, { location: b, multihash: y }: BlockRow): number {
+  return a.pack - b.pack || a.offset - b.offset || a.length - b.length || Buffer.compare(x, y)
+}
+
+/** The block, its bytes held against its hash; undefined where they are missing or others. */
+export function goodBlock(blocks: BlockReader, multihash: Uint8Array): Buffer | undefined {
   try {
     const bytes = blocks.get(multihash)
-    if (bytes === undefined) return false
-    verifyBlock(Buffer.concat([Buffer.of(1, codec.raw), multihash]), bytes)
-    return true
+    if (bytes !== undefined) verifyBlock(rawCidOf(multihash), bytes)
+    return bytes
   } catch (error) {
-    if (error instanceof NixIpfsError) return false
+    if (error instanceof NixIpfsError) return undefined
     throw error
   }
+}
+
+/** A CID of any codec will do to ask for the hash of a block. */
+export function rawCidOf(multihash: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.of(1, codec.raw), multihash])
 }

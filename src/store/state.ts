@@ -20,6 +20,7 @@ import { StateError, systemCode } from '../errors.ts'
  *     packs/     pack files
  *     secret-key the key of `key generate`
  *     mount.log  what mounts in the background say
+ *     repair.*   empty, while a repair is at work
  *
  * `format` appears last and whole, by link(2), so that two processes may create a state at once.
  */

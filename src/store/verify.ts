@@ -15,9 +15,13 @@ import { checkNar, checkNarNodes } from './verify-nar.ts'
  * Checks all there is of a path: every block against its CID, the tree against the index, and the NAR, both as the
  * index renders it and as the NAR DAG holds it, against the narHash. Goes on after each problem: where a block is bad
  * the index says what lies below it, and where the index is, the blocks do. An empty result means that all is well.
- * Memory is that of the largest folder, and of the problems.
+ * Memory is that of the largest folder, and of the problems. `unrecorded` names paths whose record the packs lack.
  */
-export async function verifyPath(store: StoreReader, record: PathRecord): Promise<Problem[]> {
+export async function verifyPath(
+  store: StoreReader,
+  record: PathRecord,
+  unrecorded: ReadonlySet<string> = new Set(),
+): Promise<Problem[]> {
   const check = new BlockCheck(store)
   await new TreeCheck(store, record, check).run()
   const { problems } = check
@@ -25,6 +29,8 @@ export async function verifyPath(store: StoreReader, record: PathRecord): Promis
   if (problems.every(({ kind }) => kind === 'block'))
     await check.guard('nar', record.root, '', () => checkNar(store, record, check))
   else if (record.nar !== undefined) await checkNarNodes(record.nar, check)
+  if (unrecorded.has(record.baseName))
+    problems.push({ kind: 'record', cid: record.root, path: '', why: 'no pack has a copy of its record that counts' })
   return problems
 }
 

@@ -92,7 +92,7 @@ test('a flipped bit is found by block and file; --repair and add make it good ag
   )
   const refused = await cli(['cat', '--state', state, `${marked.path}/marked`])
   assert.equal(refused.code, 1)
-  assert.ok(refused.stderr.includes(bad[0]!.cid), refused.stderr)
+  assert.ok(refused.stderr.includes(bad[0]!.cid!), refused.stderr)
   assert.equal(refused.stdout.length, 0)
   assert.equal((await done(['cat', '--state', state, `${marked.path}/other`])).toString(), 'other bytes')
 
@@ -164,7 +164,12 @@ test('every damaged and every missing block of a path is named, with its place',
   await withStore(state, ({ index }) => index.removeBlocks([readCid(parseCid(leaves[0]!))!.multihash]))
   const { code, lines } = await verify(state)
   assert.equal(code, 1)
-  const bad = lines[0]!.bad.map(({ kind, cid, path, why }) => ({ kind, cid, path, missing: why.includes('not here') }))
+  const bad = lines[0]!.bad.map(({ kind, cid, path, why }) => ({
+    kind,
+    cid: cid!,
+    path,
+    missing: why.includes('not here'),
+  }))
   const expected = [
     ...files.map((cid, i) => ({ cid, path: 'abc'[i]!, missing: false })),
     { cid: leaves[0]!, path: 'blocks', missing: true },
@@ -298,11 +303,22 @@ test('--repair also drops a damaged block that no path has any more, so that not
 for (const [how, harm] of harms) {
   test(`a pack that is ${how} is reported for every path in it, and listing goes on`, async t => {
     const { state, marked, other } = await twoPaths(t)
-    for (const pack of packs(state)) harm(pack)
+    const before = packs(state)
+    for (const pack of before) harm(pack)
     const { code, lines } = await verify(state)
     assert.equal(code, 1)
-    assert.deepEqual(lines.map(({ path }) => path).sort(), [marked.path, other.path].sort())
-    assert.ok(lines.every(({ ok, bad }) => !ok && bad.length > 0 && bad.every(({ kind }) => kind === 'block')))
+    const inPacks = lines.filter(({ bad }) => bad.some(({ kind }) => kind === 'pack'))
+    assert.deepEqual(
+      inPacks.map(({ path, ok }) => [path, ok]),
+      before.map(pack => [pack, false]),
+    )
+    const paths = lines.filter(line => !inPacks.includes(line))
+    assert.deepEqual(paths.map(({ path }) => path).sort(), [marked.path, other.path].sort())
+    for (const { ok, bad } of paths) {
+      assert.equal(ok, false)
+      // Its record was in the same pack.
+      assert.deepEqual([...new Set(bad.map(({ kind }) => kind))].sort(), ['block', 'record'])
+    }
     assert.equal(JSON.parse((await done(['ls', '--json', '--state', state])).toString()).length, 2)
   })
 }
