@@ -70,20 +70,24 @@ test('without unshare, the package is named', async t => {
   assertNothingLeft(machine)
 })
 
-test('without what a mount needs, the package is named', async t => {
-  const machine = await host(t)
-  const tools = tempFolder(t, 'tools')
-  for (const [tool, missing] of [
-    ['umount', 'mount is missing'],
-    ['mount', 'setpriv is missing'],
-  ] as const) {
-    symlinkSync((await output('which', [tool])).toString().trim(), join(tools, tool))
+for (const [has, lacks] of [
+  ['setpriv', 'mount'],
+  ['mount', 'setpriv'],
+] as const) {
+  test(`without ${lacks}, which a mount needs, the package is named`, async t => {
+    const machine = await host(t)
+    const tools = tempFolder(t, 'tools')
+    for (const tool of ['umount', has])
+      symlinkSync((await output('which', [tool])).toString().trim(), join(tools, tool))
     const { code, stderr } = await machine.cli(args(), {}, ['env', `PATH=${tools}`])
     assert.equal(code, 1)
-    assert.match(stderr, new RegExp(`^nix-ipfs-mount: [^\\n]*${missing}; install the package [a-z-]+[^\\n]*\\n$`))
+    assert.match(
+      stderr,
+      new RegExp(`^nix-ipfs-mount: [^\\n]*${lacks} is missing; install the package [a-z-]+[^\\n]*\\n$`),
+    )
     assertNothingLeft(machine)
-  }
-})
+  })
+}
 
 test('arguments that do not come after -- are wrong usage', async t => {
   assertFailed(await (await host(t)).cli(args('x', '-y')), ['Unknown argument'], 2)
