@@ -9,6 +9,7 @@ import { onCleanup } from '../helpers/cleanup.ts'
 import { mountStore } from '../helpers/mount.ts'
 import { cli, output, run, stopProcess } from '../helpers/run.ts'
 import { tempFolder } from '../helpers/temp.ts'
+import { until } from '../helpers/until.ts'
 import { inMount, type Shared } from './mount.ts'
 
 /** Paths in the root while it changes. */
@@ -44,8 +45,8 @@ export function listingTests(shared: Shared): void {
     assert.ok(Number(listings) > 3, `${listings} listings`)
     const always = new Set(names.map(name => Buffer.from(name, 'hex').toString()))
     for (const path of stable) assert.ok(always.has(basename(path)), `${path} was missing once`)
-    const left = `${await output('ls', ['-A', mount.folder])}`.trim().split('\n')
-    assert.equal(left.length, STABLE_PATHS + 4)
+    const left = async () => `${await output('ls', ['-A', mount.folder])}`.trim().split('\n').length
+    await until('what is left is listed', async () => (await left()) === STABLE_PATHS + 4)
   })
 
   test('folders with equal content are where they are, for getcwd and /bin/pwd', async t => {
