@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { create } from 'kubo-rpc-client'
 import { CID } from 'multiformats/cid'
 import { type CidBytes, cidText, readCid, verifyBlock } from '../cid.ts'
-import { BlockStoreError, IntegrityError, MissingBlockError, NixIpfsError, systemCode, UsageError } from '../errors.ts'
+import { BlockStoreError, IntegrityError, MissingBlockError, NixIpfsError, systemCode } from '../errors.ts'
 import type { BlockPins } from './types.ts'
 
 /**
@@ -203,17 +203,6 @@ function within(ms: number): { timeout?: number; signal?: AbortSignal } {
 
 /** The node may be there again a moment later. */
 class UnreachableError extends BlockStoreError {}
-
-/** The URL in `kubo:<URL>`, without a slash at its end. Throws UsageError. */
-export function kuboUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol))
-    throw new UsageError(`kubo:${text}: is not the URL of an RPC API, such as kubo:http://127.0.0.1:5001`)
-  // It is shown in messages and kept in the state, and fetch refuses it anyway.
-  if (url.username !== '' || url.password !== '')
-    throw new UsageError(`kubo:${url.protocol}//...@${url.host}: user and password cannot be part of the URL`)
-  return url.href.replace(/\/+$/, '')
-}
 
 /** The multihash that blocks are kept under. */
 export function multihashKey(cid: CidBytes): string {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { kuboUrl } from '../blocks/kubo.ts'
+import { kuboUrl } from '../blocks/kubo-url.ts'
 import { UsageError } from '../errors.ts'
 
 /** What every command knows, from its options, the environment, the configuration file and the defaults, in this order. */

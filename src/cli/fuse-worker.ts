@@ -1,16 +1,33 @@
 /** A thread of a mount's server that reads requests from the device and answers them. */
 import { parentPort, workerData } from 'node:worker_threads'
+import { DamagedError } from '../errors.ts'
 import type { FromWorker } from '../fs/kernel/server.ts'
+import { warmUp } from '../fs/kernel/warm-up.ts'
 import { answerRequests } from '../fs/kernel/worker.ts'
 import { openServingThread, type WorkerData } from './fuse-thread.ts'
 
 const { server, fd, counters, thread, gate } = workerData as WorkerData
 const say = (message: FromWorker) => parentPort!.postMessage(message)
-const serving = openServingThread(server, counters, thread, message => say({ type: 'failed', message }))
+let serves = false
+const failed = (message: string) => {
+  // What is damaged is said when somebody asks for it.
+  if (serves) say({ type: 'failed', message })
+}
+const serving = openServingThread(server, counters, thread, failed)
 const { index } = serving.store
+const flag = new Int32Array(gate)
 
 say({ type: 'ready' })
-Atomics.wait(new Int32Array(gate), 0, 0)
+// A standby has time for that, and the first server has not.
+try {
+  warmUp(serving.dispatcher, index, () => Atomics.load(flag, 0) !== 0)
+} catch (error) {
+  if (!(error instanceof DamagedError)) throw error
+}
+index.refresh()
+serving.counters.fill(0)
+serves = true
+Atomics.wait(flag, 0, 0)
 answerRequests({
   fd,
   dispatcher: serving.dispatcher,

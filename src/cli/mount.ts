@@ -5,7 +5,6 @@ import type { Ending } from '../fs/types.ts'
 import { type Logger, stderrLogger } from '../log.ts'
 import type { Config } from './config.ts'
 import { checkUpgradable, mountKernel } from './mount-kernel.ts'
-import { mountByLibfuse } from './mount-libfuse.ts'
 import { runtimeFolder } from './runtime.ts'
 
 export interface MountRequest {
@@ -109,6 +108,8 @@ async function byKernel(request: MountRequest): Promise<Driven | undefined> {
 }
 
 async function byLibfuse({ config, mountpoint }: MountRequest): Promise<Driven> {
+  // Brings all of the store with it, which a supervisor does not need.
+  const { mountByLibfuse } = await import('./mount-libfuse.ts')
   const mount = await mountByLibfuse(config, mountpoint)
   return { ...mount, upgrade: undefined }
 }

@@ -1,18 +1,7 @@
 import yargs from 'yargs'
 import { NixIpfsError, StateError, UsageError } from '../errors.ts'
 import { printable } from '../log.ts'
-import { addCommand } from './commands/add.ts'
-import { catCommand } from './commands/cat.ts'
-import { forgetCommand } from './commands/forget.ts'
-import { infoCommand } from './commands/info.ts'
-import { keyCommand } from './commands/key.ts'
-import { lsCommand } from './commands/ls.ts'
 import { mountCommand } from './commands/mount.ts'
-import { narCommand } from './commands/nar.ts'
-import { runCommand } from './commands/run.ts'
-import { statusCommand } from './commands/status.ts'
-import { upgradeCommand } from './commands/upgrade.ts'
-import { verifyCommand } from './commands/verify.ts'
 import { endAsSigpipe, isBrokenPipe } from './output.ts'
 import { readPackageVersion } from './version.ts'
 
@@ -50,6 +39,12 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 const words = process.argv.slice(2)
 
+/** A mount starts in a hurry, and is known by the slash in its first word: it does not load what others need. */
+async function namedCommands() {
+  const isMount = words[0]?.includes('/') && !words[0].startsWith('-') && !words.includes('--help')
+  return isMount ? [] : (await import('./commands/all.ts')).namedCommands
+}
+
 const parser = yargs(words)
   .scriptName(PROGRAM)
   .usage('$0 <mountpoint>\n\nServes Nix store paths kept as content-addressed blocks through a read-only FUSE mount.')
@@ -85,17 +80,7 @@ const parser = yargs(words)
     verbose: { type: 'boolean', describe: 'Say more; show where errors come from', global: true },
   })
   .command(mountCommand)
-  .command(addCommand)
-  .command(infoCommand)
-  .command(lsCommand)
-  .command(catCommand)
-  .command(narCommand)
-  .command(forgetCommand)
-  .command(runCommand)
-  .command(verifyCommand)
-  .command(keyCommand)
-  .command(statusCommand)
-  .command(upgradeCommand)
+  .command(await namedCommands())
   .command({
     command: 'completion',
     describe: 'Print a completion script for bash or zsh',

@@ -57,10 +57,13 @@ export function damageTests(shared: Shared): void {
   })
 
   test('a missing block is EIO and a log line at once, and what is here goes on', async t => {
-    const { mount, path, packs, contents, addMore } = await damageable(t)
-    const hidden = `${packs}-elsewhere`
-    mkdirSync(hidden)
-    for (const name of readdirSync(packs)) renameSync(join(packs, name), join(hidden, name))
+    let hidden = ''
+    // Before a server opens what it will read.
+    const { mount, path, packs, contents, addMore } = await damageable(t, packs => {
+      hidden = `${packs}-elsewhere`
+      mkdirSync(hidden)
+      for (const name of readdirSync(packs)) renameSync(join(packs, name), join(hidden, name))
+    })
     const more = await addMore()
 
     assert.deepEqual(await inspect('read', [`${path}/small`, `${path}/large`]), ['EIO', 'EIO'])
@@ -85,7 +88,7 @@ export function damageTests(shared: Shared): void {
   const readBack = (file: string) => output('cat', [file])
 
   /** A mount of a state of its own, with one path in it. */
-  async function damageable(t: TestContext) {
+  async function damageable(t: TestContext, damage: (packs: string) => void = () => {}) {
     const state = tempFolder(t, 'state')
     const contents = { large: noise(21, 3 * MIB - 100), small: noise(22, 1000), more: noise(23, 5000) }
     const addFolder = async (name: string, files: Record<string, Buffer>) => {
@@ -97,6 +100,7 @@ export function damageTests(shared: Shared): void {
       return `${stdout}`.trim()
     }
     const added = await addFolder('damaged', { large: contents.large, small: contents.small })
+    damage(join(state, 'packs'))
     const mount: Mount = await mountStore(t, { state, args: shared().driver.args })
     return {
       mount,
