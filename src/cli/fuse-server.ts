@@ -33,21 +33,25 @@ process.on('disconnect', die)
 const server = JSON.parse(process.argv[3]!) as ServerConfig
 const send = (message: FromServer) => process.send!(message)
 const threads = Math.max(FEWEST_WORKERS, Math.min(MOST_WORKERS, availableParallelism()))
-const counters = Counters.create(threads + 1)
-const gate = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
-const workers = Array.from({ length: threads }, (_, thread) => {
-  const workerData: WorkerData = { server, fd: DEVICE_FD, counters: counters.shared, thread, gate }
+const [earlyRow, mainRow] = [threads, threads + 1]
+const counters = Counters.create(threads + 2)
+const gate = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT))
+const startWorker = (thread: number) => {
+  const shared = { counters: counters.shared, gate: gate.buffer as SharedArrayBuffer }
+  const workerData: WorkerData = { server, fd: DEVICE_FD, thread, early: thread === earlyRow, ...shared }
   return new Worker(new URL('./fuse-worker.js', import.meta.url), { workerData })
-})
+}
+const early = startWorker(earlyRow)
 const { store, dispatcher } = await openOrFail()
 const fetcher = new Fetcher(store.reader)
 const fuse = new FuseServer({
   fd: DEVICE_FD,
-  workers,
+  early,
+  startOthers: () => Array.from({ length: threads }, (_, thread) => startWorker(thread)),
+  retireEarly: () => Atomics.store(gate, 1, 1),
   release: () => {
-    const flag = new Int32Array(gate)
-    Atomics.store(flag, 0, 1)
-    Atomics.notify(flag, 0)
+    Atomics.store(gate, 0, 1)
+    Atomics.notify(gate, 0)
   },
   dispatcher,
   counters,
@@ -70,7 +74,7 @@ process.on('message', (message: FromSupervisor) => {
 /** A store that cannot be opened is no better for the next server: says so, and waits for the supervisor to end us. */
 async function openOrFail(): Promise<ServingThread> {
   try {
-    return openServingThread(server, counters.shared, threads, message => fuse.failed(message))
+    return openServingThread(server, counters.shared, mainRow, message => fuse.failed(message))
   } catch (error) {
     if (!(error instanceof NixIpfsError)) throw error
     send({ type: 'failed', why: error.message })

@@ -21,7 +21,9 @@ export interface WorkerData {
   /** Of Counters, and the thread's row in them. */
   counters: SharedArrayBuffer
   thread: number
-  /** One 32-bit integer; the thread reads the device from when it is not 0. */
+  /** The one that answers while the others start: it does not warm up, and ends when it is told to. */
+  early: boolean
+  /** Two 32-bit integers: threads read the device from when the first is not 0, the early one until the second is not. */
   gate: SharedArrayBuffer
 }
 

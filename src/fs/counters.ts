@@ -37,6 +37,11 @@ export class Counters {
     return new Counters(new SharedArrayBuffer(threads * ROW * Float64Array.BYTES_PER_ELEMENT))
   }
 
+  /** Threads that they are for. */
+  get rows(): number {
+    return this.shared.byteLength / (ROW * Float64Array.BYTES_PER_ELEMENT)
+  }
+
   /** The same counters, in another thread. */
   static attach(shared: SharedArrayBuffer): Counters {
     return new Counters(shared)

@@ -11,6 +11,7 @@ import type { ServerStatus } from '../status.ts'
  *     supervisor  status        server  status     any number of times
  *     server      highest               the highest node id in the index has risen
  *     server      ended                 the device says that it is unmounted
+ *     server      stuck                 a thread of its does not come back; end it, another may fare better
  *     server      failed                it must not go on, and another would fail in the same way: end the mount
  */
 
@@ -38,4 +39,5 @@ export type FromServer =
   | { type: 'highest'; node: number }
   | { type: 'status'; id: number; status: ServerStatus }
   | { type: 'ended' }
+  | { type: 'stuck' }
   | { type: 'failed'; why: string }

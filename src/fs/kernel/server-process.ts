@@ -8,6 +8,8 @@ const MAX_UNANSWERED = 8
 const MAX_UNANSWERED_STARTING = 60
 /** One that has served for so long has not failed to start, whatever ends it. */
 const PROVEN_MS = 1000
+/** How long a killed server may take to end. */
+const UNKILLABLE_MS = 1000
 /** Of the question whose answer nobody waits for. */
 const NOBODYS = 0
 
@@ -34,13 +36,18 @@ export class ServerProcess {
   /** Undefined where it could not be started. */
   readonly #child: ChildProcess | undefined
   #why: string | undefined
+  readonly #gone: () => void
 
   /** Its descriptor 3 is the device, 4 the channel to us. */
   constructor([program, ...args]: readonly string[], fd: number, events: ServerEvents) {
+    let isGone = false
     const gone = () => {
+      if (isGone) return
+      isGone = true
       for (const id of this.#questions.keys()) this.#answer(id, undefined)
       events.gone(this)
     }
+    this.#gone = gone
     const notStarted = (error: unknown) => {
       this.#why = whyNotStarted(program!, error)
       // The next attempt would end in the same way.
@@ -104,10 +111,14 @@ export class ServerProcess {
     return this.proven || (this.since !== undefined && performance.now() - this.since > PROVEN_MS)
   }
 
-  /** `why`: for {@link describe}, where it is not as the system shows it. */
+  /**
+   * `why`: for {@link describe}, where it is not as the system shows it. A thread that waits for a disk may keep the
+   * process for as long as that takes, but nothing of it will ever run again: after a moment it counts as gone.
+   */
   kill(why?: string): void {
     this.#why ??= why
     this.#child?.kill('SIGKILL')
+    setTimeout(this.#gone, UNKILLABLE_MS).unref()
   }
 
   /** For messages: who it was and how it ended. */

@@ -36,13 +36,17 @@ export type FromWorker =
 export interface ServerOptions {
   /** /dev/fuse, mounted. */
   fd: number
-  /** Threads that have opened the store, or are about to; they wait for {@link ServerOptions.release}. */
-  workers: readonly Worker[]
+  /** The thread that is ready first, to answer until the others are. */
+  early: Worker
+  /** Starts the others, which are ready when they have warmed up. All wait for {@link ServerOptions.release}. */
+  startOthers(): readonly Worker[]
+  /** Lets the first one end after its next request. */
+  retireEarly(): void
   /** Lets the workers read the device. */
   release(): void
   /** Of this thread, for requests that wait. */
   dispatcher: Dispatcher
-  /** One row for each worker, then this thread's. */
+  /** One row for each of the others, the early worker's, then this thread's. */
   counters: Counters
   index: IndexReader
   fetch(miss: Miss): Promise<void>
@@ -72,31 +76,42 @@ export class FuseServer {
   #init: RequestView | undefined
   #changes: RootChanges | undefined
   #highest = 0
-  #waitingWorkers: number
+  /** Workers that are not ready yet; undefined while the early one is not. */
+  #starting: number | undefined
   /** For each worker, what it had taken when it was last looked at, and since when it has been at that. */
-  readonly #beats: { taken: number; since: number }[]
+  readonly #beats: { taken: number; since: number }[] = []
 
   constructor(options: ServerOptions) {
     this.#options = options
-    const { fd, dispatcher, workers } = options
+    const { counters, dispatcher, early, fd } = options
     this.#misses = new Misses({
       fd,
       dispatcher,
       fetch: options.fetch,
       failed: (request, error) => {
-        options.counters.row(workers.length)[counter.failures]!++
+        counters.row(counters.rows - 1)[counter.failures]!++
         this.failed(`${dispatcher.describe(request)}: ${(error as Error).message}`)
       },
     })
-    this.#waitingWorkers = workers.length
-    this.#beats = workers.map(() => ({ taken: 0, since: performance.now() }))
-    for (const worker of workers) {
-      worker.on('message', (message: FromWorker) => this.#hear(message))
-      // Thrown again here: whatever it is, this server cannot go on.
-      worker.on('error', error => {
-        throw error
-      })
-    }
+    for (let thread = 0; thread < counters.rows - 1; thread++) this.#beats.push({ taken: 0, since: 0 })
+    this.#listen(early)
+  }
+
+  #listen(worker: Worker): void {
+    worker.on('message', (message: FromWorker) => this.#hear(message))
+    // Thrown again here: whatever it is, this server cannot go on.
+    worker.on('error', error => {
+      throw error
+    })
+  }
+
+  #ready(): void {
+    if (this.#starting === undefined) {
+      this.#options.send({ type: 'ready' })
+      const others = this.#options.startOthers()
+      this.#starting = others.length
+      for (const worker of others) this.#listen(worker)
+    } else if (--this.#starting === 0) this.#options.retireEarly()
   }
 
   receive(message: FromSupervisor): void {
@@ -113,9 +128,7 @@ export class FuseServer {
   #hear(message: FromWorker): void {
     switch (message.type) {
       case 'ready':
-        this.#waitingWorkers--
-        if (this.#waitingWorkers === 0) this.#options.send({ type: 'ready' })
-        return
+        return this.#ready()
       case 'request':
         return this.#take(Buffer.from(message.bytes.buffer, message.bytes.byteOffset, message.bytes.length))
       case 'failed':
@@ -220,7 +233,7 @@ export class FuseServer {
   }
 
   #checkWorkers(): void {
-    const { counters, log } = this.#options
+    const { counters, log, send } = this.#options
     const now = performance.now()
     for (const [thread, beat] of this.#beats.entries()) {
       const row = counters.row(thread)
@@ -229,7 +242,8 @@ export class FuseServer {
         beat.since = now
       } else if (now - beat.since > STUCK_MS) {
         log.warn(`a thread has been at one request for ${STUCK_MS / 1000} s; another server takes over`)
-        process.kill(process.pid, 'SIGKILL')
+        send({ type: 'stuck' })
+        beat.since = now
       }
     }
   }

@@ -23,7 +23,6 @@ const UNMOUNTED: Ending = { why: 'it was unmounted from outside', failed: false 
  * not parsed here and no store is opened, so that little can fail.
  */
 export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
-  readonly ended: Promise<Ending | undefined>
   mounted = new Date()
   /** Times that another server took over, and how many of them were upgrades. */
   restarts = 0
@@ -48,13 +47,11 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
   #watch: NodeJS.Timeout | undefined
   /** A server answers. */
   #serving = new Deferred()
-  #end!: (ending: Ending | undefined) => void
+  readonly #ended = new Deferred<Ending | undefined>()
+  readonly ended = this.#ended.promise
 
   constructor(options: SupervisorOptions) {
     this.#options = options
-    this.ended = new Promise(resolve => {
-      this.#end = resolve
-    })
   }
 
   /** Mounts; resolves when a server answers. Throws MountError. */
@@ -112,6 +109,8 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
         return this.#keep()
       case 'ended':
         return this.#finish(UNMOUNTED)
+      case 'stuck':
+        return server.kill('was stuck')
       case 'failed':
         // What keeps the next one from starting has not kept this one from serving.
         if (this.#active !== undefined && server === this.#next) return server.kill(message.why)
@@ -239,7 +238,7 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     const done = (last: Ending | undefined) => {
       // Who stops it while it starts has asked for it.
       if (last !== undefined) this.#serving.reject(new MountError(last.why))
-      this.#end(last)
+      this.#ended.resolve(last)
     }
     this.#takeDown().then(
       () => done(ending),

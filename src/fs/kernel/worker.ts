@@ -19,23 +19,26 @@ export interface WorkerOptions {
   counters: Float64Array
   /** Lets the next request see what other processes have committed, and holds nothing while this thread waits. */
   refresh(): void
+  /** True when this thread is to end. */
+  retired(): boolean
   /** Takes what cannot be answered here and now: it waits for a block, or is INIT or INTERRUPT. The bytes are a copy. */
   pass(request: Buffer): void
 }
 
 /**
- * Answers requests until the mount has ended. Blocks its thread: the device is read synchronously, which costs a
- * request one system call in and one out. Any number of threads may do so on one descriptor; the kernel wakes one for
- * each request.
+ * Answers requests until the mount has ended, or until this thread is retired: that is true. Blocks its thread: the
+ * device is read synchronously, which costs a request one system call in and one out. Any number of threads may do so
+ * on one descriptor; the kernel wakes one for each request.
  */
-export function answerRequests({ fd, dispatcher, counters, refresh, pass }: WorkerOptions): void {
+export function answerRequests({ fd, dispatcher, counters, refresh, retired, pass }: WorkerOptions): boolean {
   const request = new RequestView(Buffer.allocUnsafeSlow(REQUEST_BYTES))
   const { bytes } = request
   for (;;) {
     refresh()
     counters[counter.busy] = 0
+    if (retired()) return true
     const length = readRequest(fd, bytes)
-    if (length === undefined) return
+    if (length === undefined) return false
     if (length === 0) continue
     counters[counter.busy] = 1
     counters[counter.taken]!++
@@ -49,7 +52,7 @@ export function answerRequests({ fd, dispatcher, counters, refresh, pass }: Work
 }
 
 /** Bytes of the next request; 0 where there is none after all, undefined where there will be none any more. */
-function readRequest(fd: number, input: Buffer): number | undefined {
+export function readRequest(fd: number, input: Buffer): number | undefined {
   try {
     return readSync(fd, input, 0, input.length, null)
   } catch (error) {
