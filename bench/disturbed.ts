@@ -10,6 +10,9 @@ const WINDOW_MS = 500
 /** A disturbance comes at any time within this. */
 const JITTER_MS = 200
 
+/** A server that ends sooner has failed to start, and one after the other of these ends the mount. */
+const PROVEN_MS = 1000
+
 /** Generous: what takes this long is a failure, not a figure. */
 const PATIENCE_MS = 60_000
 
@@ -49,6 +52,8 @@ export class Disturbed {
 
   async #around(standby: boolean, disturb: () => Promise<void>): Promise<void> {
     await until('a standby', async () => (await mountStatus(this.#mountpoint)).standby === standby, PATIENCE_MS)
+    // Otherwise the standby has shown it.
+    if (!standby) await setTimeout(PROVEN_MS)
     await setTimeout(this.#random.below(JITTER_MS))
     await this.#seen()
     await setTimeout(WINDOW_MS)

@@ -36,6 +36,7 @@ export function readGoals(measurements: readonly Measurement[], fuseRows: readon
     return against(operation, best, limit, `${best} (the best other FUSE row)`)
   }
   return [
+    ...operations.map(({ name }) => toFuse(`${name}, just started`, COLD_TO_FUSE)),
     ...operations.map(({ name }) => toFuse(`${name}, cold`, COLD_TO_FUSE)),
     ...operations.map(({ name }) => toFuse(`${name}, warm`, WARM_TO_FUSE)),
     ...TO_NATIVE.map(([operation, limit]) => against(operation, NATIVE, limit)),

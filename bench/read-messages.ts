@@ -1,3 +1,4 @@
+import type { State } from './read-operations.ts'
 import type { OpenSubject } from './read-subjects.ts'
 import type { Fact } from './types.ts'
 
@@ -9,7 +10,7 @@ type Requests = Record<string, number>
 interface Key {
   operation: string
   subject: string
-  state: 'cold' | 'warm'
+  state: State
 }
 
 /** Counts the FUSE messages of passes, by operation and subject. */
@@ -35,8 +36,9 @@ export class Messages {
       if (more > 0) came[name] = more
     }
     const what = `${key.operation}, ${key.subject}`
-    if (key.state === 'cold') {
-      this.#cold.set(what, came)
+    if (key.state !== 'warm') {
+      // Who was just started is asked the same.
+      if (key.state === 'cold') this.#cold.set(what, came)
       return
     }
     const counted = Object.entries(came).filter(([name]) => !FORGETS.includes(name))
@@ -47,7 +49,7 @@ export class Messages {
     this.#warm.set(what, came)
   }
 
-  /** Cold: of the last round. Warm: of the worst. */
+  /** Cold: of the last pass. Warm: of the worst. */
   facts(): Fact[] {
     const lines = (map: Map<string, Requests>, state: string) =>
       [...map].map(

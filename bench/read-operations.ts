@@ -33,6 +33,10 @@ export interface Passes {
   found: string
 }
 
+/** Of who shows the tree: started anew, nothing cached; the caches of the kernel dropped while it serves; after that. */
+export const STATES = ['just started', 'cold', 'warm'] as const
+export type State = (typeof STATES)[number]
+
 export const STAT = 'stat'
 export const OPEN_READ = 'open + read 4 KiB'
 export const LIST = `ls -l of ${FILES}`

@@ -6,7 +6,7 @@ import { Micro, rotated } from './measure.ts'
 import { messageGoals, readGoals } from './read-goals.ts'
 import { FILE_BYTES, FILES, HEADERS, LARGE_MIB, makeSample, operations } from './read-operations.ts'
 import { makeSubjects, NATIVE, type Trees } from './read-subjects.ts'
-import { Reading, WARM_PASSES } from './reading.ts'
+import { COLD_PASSES, Reading, WARM_PASSES } from './reading.ts'
 import { makeHeaders, makeReadTree } from './trees.ts'
 import type { Suite, SuiteOptions, SuiteResult } from './types.ts'
 
@@ -52,6 +52,7 @@ async function run({ scope, rounds = readSuite.rounds, say }: SuiteOptions): Pro
       'bytes of the large file': LARGE_MIB * 2 ** 20,
       'small files of find, grep and tar': headers.files,
       'bytes of these': headers.bytes,
+      'cold passes, of which the median counts': COLD_PASSES,
       'warm passes, of which the median counts': WARM_PASSES,
       'squashfs image': 'not compressed',
     },

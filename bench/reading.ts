@@ -2,13 +2,16 @@ import { output } from '../test/helpers/run.ts'
 import { failureFact } from './failure.ts'
 import { dropCaches, type Micro } from './measure.ts'
 import { Messages } from './read-messages.ts'
-import type { Operation } from './read-operations.ts'
+import { type Operation, STATES, type State } from './read-operations.ts'
 import { NATIVE, type OpenSubject, type Subject, type Trees } from './read-subjects.ts'
 import { median } from './statistics.ts'
 import type { Fact, Measurement } from './types.ts'
 
 /** Passes over a warm tree: the median is what counts, since one alone is over in some milliseconds. */
 export const WARM_PASSES = 5
+
+/** Cold passes, with caches dropped before each: the median counts. */
+export const COLD_PASSES = 3
 
 const EVERYTHING = 'everything'
 
@@ -52,41 +55,44 @@ export class Reading {
 
   /**
    * Starts the subject anew, so that its own caches are empty; then the kernel forgets everything, also what the start
-   * has read. The measuring programs themselves are read again before the clock runs.
+   * has read. Further passes are after the kernel has forgotten everything again, and after it has not. The measuring
+   * programs themselves are read again before the clock runs.
    */
   async measure(operation: Operation, subject: Subject): Promise<void> {
     if (this.#leftOut.has(keyOf(subject, EVERYTHING)) || this.#leftOut.has(keyOf(subject, operation.name))) return
     await dropCaches()
     await this.#orLeaveOut(subject, operation.name, async open => {
-      await dropCaches()
-      await operation.warmUp(this.#micro, this.#sample)
-      const cold = await this.#passes(operation, subject, open, 'cold')
-      const warm = await this.#passes(operation, subject, open, 'warm')
-      this.#enter(operation, subject, 'cold', cold)
-      this.#enter(operation, subject, 'warm', warm)
+      const forgotten = async (state: State) => {
+        await dropCaches()
+        await operation.warmUp(this.#micro, this.#sample)
+        return this.#passes(operation, subject, open, state, 1)
+      }
+      const started = await forgotten('just started')
+      const cold: number[] = []
+      while (cold.length < COLD_PASSES) cold.push(await forgotten('cold'))
+      const warm = await this.#passes(operation, subject, open, 'warm', WARM_PASSES)
+      this.#enter(operation, subject, { 'just started': started, cold: median(cold), warm })
     })
   }
 
-  async #passes(
-    operation: Operation,
-    { name: subject }: Subject,
-    open: OpenSubject,
-    state: 'cold' | 'warm',
-  ): Promise<number> {
-    const count = state === 'cold' ? 1 : WARM_PASSES
+  async #passes(operation: Operation, subject: Subject, open: OpenSubject, state: State, count: number) {
     const passes = () => operation.passes(this.#micro, open.trees[operation.tree], count)
-    const { seconds, found } = await this.messages.during(open, { operation: operation.name, subject, state }, passes)
-    if (subject === NATIVE) this.#found.set(operation.name, found)
+    const key = { operation: operation.name, subject: subject.name, state }
+    const { seconds, found } = await this.messages.during(open, key, passes)
+    if (subject.name === NATIVE) this.#found.set(operation.name, found)
     if (found !== this.#found.get(operation.name)) throw new Error(`finds something else than ${NATIVE} does`)
     return median(seconds)
   }
 
-  #enter({ name, amount, unit }: Operation, subject: Subject, state: 'cold' | 'warm', seconds: number): void {
-    const operation = `${name}, ${state}`
-    const is = (entry: Measurement) => entry.operation === operation && entry.subject === subject.name
-    const known = this.#measurements.find(is)
-    if (known !== undefined) known.rounds.push({ seconds })
-    else this.#measurements.push({ operation, subject: subject.name, amount, unit, rounds: [{ seconds }] })
+  #enter({ name, amount, unit }: Operation, subject: Subject, seconds: Record<State, number>): void {
+    for (const state of STATES) {
+      const operation = `${name}, ${state}`
+      const is = (entry: Measurement) => entry.operation === operation && entry.subject === subject.name
+      const known = this.#measurements.find(is)
+      const round = { seconds: seconds[state] }
+      if (known !== undefined) known.rounds.push(round)
+      else this.#measurements.push({ operation, subject: subject.name, amount, unit, rounds: [round] })
+    }
   }
 
   /** Who cannot do something is left out of it in all rounds, and the reason is kept. */
@@ -101,7 +107,7 @@ export class Reading {
     } catch (error) {
       if (subject.name === NATIVE) throw error
       this.#leftOut.set(keyOf(subject, what), error)
-      const states = [`${what}, cold`, `${what}, warm`]
+      const states = STATES.map(state => `${what}, ${state}`)
       const kept = this.#measurements.filter(
         entry => entry.subject !== subject.name || !states.includes(entry.operation),
       )
