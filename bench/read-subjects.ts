@@ -30,6 +30,8 @@ interface Shown {
   trees: Trees
   /** FUSE requests so far, by name; undefined where nobody counts them. */
   messages?: (() => Promise<Record<string, number>>) | undefined
+  /** Resolves when the start is over, also in the background. */
+  settled?: () => Promise<unknown>
 }
 
 export interface OpenSubject extends Shown {
@@ -60,7 +62,10 @@ function openOurs(driver: DriverName, state: string, baseNames: Trees): Promise<
   return opened(async scope => {
     const { folder } = await mountWith(scope, driver, { state })
     const messages = driver === KERNEL ? async () => (await mountStatus(folder)).requests : undefined
-    return { trees: below(folder, baseNames), messages }
+    const settled = async () => {
+      if (driver === KERNEL) await until('a standby', async () => (await mountStatus(folder)).standby)
+    }
+    return { trees: below(folder, baseNames), messages, settled }
   })
 }
 

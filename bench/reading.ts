@@ -68,6 +68,7 @@ export class Reading {
         return this.#passes(operation, subject, open, state, 1)
       }
       const started = await forgotten('just started')
+      await open.settled?.()
       const cold: number[] = []
       while (cold.length < COLD_PASSES) cold.push(await forgotten('cold'))
       const warm = await this.#passes(operation, subject, open, 'warm', WARM_PASSES)

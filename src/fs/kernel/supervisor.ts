@@ -14,6 +14,8 @@ const MAX_FAILURES = 6
 const WATCH_MS = 1000
 /** How long a server may take for the status, and for unmounting, which may ask it something, before it is ended. */
 const PATIENCE_MS = 5000
+/** The first standby starts so long after the mount: whoever has waited for the mount needs the processors more. */
+const FIRST_STANDBY_MS = 1000
 
 const UNMOUNTED: Ending = { why: 'it was unmounted from outside', failed: false }
 
@@ -144,7 +146,7 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     this.#serving.resolve()
     this.#upgrading?.resolve()
     this.#upgrading = undefined
-    if (this.#options.standby) this.#prepare()
+    if (this.#options.standby) setTimeout(() => this.#prepare(), this.restarts ? 0 : FIRST_STANDBY_MS).unref()
   }
 
   #gone(server: ServerProcess): void {
@@ -189,8 +191,7 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     if (this.#upgrading !== undefined || this.#active?.since === undefined)
       return Promise.reject(new MountError('another server is taking over just now; try again'))
     this.#upgrading = new Deferred()
-    // Of the version before.
-    this.#next?.kill()
+    this.#next?.kill() // of the version before
     this.#next = undefined
     this.#prepare()
     return this.#upgrading.promise
