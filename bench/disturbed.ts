@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
+import { PROVEN_MS } from '../src/fs/kernel/server-process.ts'
 import { mountStatus, upgradeMount } from '../test/helpers/control.ts'
 import { type Readers, type Seen, together } from '../test/helpers/readers.ts'
 import { until } from '../test/helpers/until.ts'
@@ -9,9 +10,6 @@ const WINDOW_MS = 500
 
 /** A disturbance comes at any time within this. */
 const JITTER_MS = 200
-
-/** A server that ends sooner has failed to start, and one after the other of these ends the mount. */
-const PROVEN_MS = 1000
 
 /** Generous: what takes this long is a failure, not a figure. */
 const PATIENCE_MS = 60_000
@@ -52,7 +50,7 @@ export class Disturbed {
 
   async #around(standby: boolean, disturb: () => Promise<void>): Promise<void> {
     await until('a standby', async () => (await mountStatus(this.#mountpoint)).standby === standby, PATIENCE_MS)
-    // Otherwise the standby has shown it.
+    // Servers that fail to start one after the other end the mount. With a standby it has shown that this one has not.
     if (!standby) await setTimeout(PROVEN_MS)
     await setTimeout(this.#random.below(JITTER_MS))
     await this.#seen()

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import type { TestScope } from '../test/helpers/cleanup.ts'
 import { mountStatus } from '../test/helpers/control.ts'
+import { standbyOf } from '../test/helpers/failover.ts'
 import type { Mount } from '../test/helpers/mount.ts'
 import { Readers, type ReadersOptions, type Seen } from '../test/helpers/readers.ts'
-import { until } from '../test/helpers/until.ts'
 import { type DriverName, KERNEL } from './drivers.ts'
 
 const SAMPLES = 100
@@ -43,12 +43,9 @@ export async function memoryUnderReaders(
 
 /** Process ids once the standby is warm. */
 async function supervised(mountpoint: string): Promise<{ serving: number[]; standby: number[] }> {
-  const { pid, supervisor } = await until('a standby', async () => {
-    const status = await mountStatus(mountpoint)
-    return status.standby && status
-  })
-  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8').trim().split(' ').map(Number)
-  return { serving: [supervisor, pid], standby: children.filter(child => child !== pid) }
+  const standby = await standbyOf(mountpoint)
+  const { pid, supervisor } = await mountStatus(mountpoint)
+  return { serving: [supervisor, pid], standby: [standby] }
 }
 
 function rssAnon(pids: readonly number[]): number {

@@ -29,16 +29,17 @@ export class Messages {
     return result
   }
 
+  /** Who was just started is asked the same as who is cold. */
   #enter(key: Key, before: Requests, after: Requests): void {
+    if (key.state === 'just started') return
     const came: Requests = {}
     for (const [name, count] of Object.entries(after)) {
       const more = count - (before[name] ?? 0)
       if (more > 0) came[name] = more
     }
     const what = `${key.operation}, ${key.subject}`
-    if (key.state !== 'warm') {
-      // Who was just started is asked the same.
-      if (key.state === 'cold') this.#cold.set(what, came)
+    if (key.state === 'cold') {
+      this.#cold.set(what, came)
       return
     }
     const counted = Object.entries(came).filter(([name]) => !FORGETS.includes(name))

@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { TestScope } from '../test/helpers/cleanup.ts'
 import { mountStatus } from '../test/helpers/control.ts'
+import { standbyOf } from '../test/helpers/failover.ts'
 import { type KuboRepo, kuboRepo, startDaemon } from '../test/helpers/kubo.ts'
 import { output, stopProcess } from '../test/helpers/run.ts'
 import { isMounted, tempFolder, unmountLazily } from '../test/helpers/temp.ts'
@@ -29,7 +30,7 @@ export interface Subject {
 interface Shown {
   trees: Trees
   /** FUSE requests so far, by name; undefined where nobody counts them. */
-  messages?: (() => Promise<Record<string, number>>) | undefined
+  messages?: () => Promise<Record<string, number>>
   /** Resolves when the start is over, also in the background. */
   settled?: () => Promise<unknown>
 }
@@ -61,11 +62,9 @@ async function ready(made: Promise<Subject['open']>): Promise<Subject['open']> {
 function openOurs(driver: DriverName, state: string, baseNames: Trees): Promise<OpenSubject> {
   return opened(async scope => {
     const { folder } = await mountWith(scope, driver, { state })
-    const messages = driver === KERNEL ? async () => (await mountStatus(folder)).requests : undefined
-    const settled = async () => {
-      if (driver === KERNEL) await until('a standby', async () => (await mountStatus(folder)).standby)
-    }
-    return { trees: below(folder, baseNames), messages, settled }
+    const shown = { trees: below(folder, baseNames) }
+    if (driver !== KERNEL) return shown
+    return { ...shown, messages: async () => (await mountStatus(folder)).requests, settled: () => standbyOf(folder) }
   })
 }
 

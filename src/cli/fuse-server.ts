@@ -10,7 +10,7 @@ import type { FromServer, FromSupervisor } from '../fs/kernel/ipc.ts'
 import { FuseServer } from '../fs/kernel/server.ts'
 import { overlaysAbove } from '../fs/mountinfo.ts'
 import { Fetcher } from '../store/fetch.ts'
-import { openServingThread, type ServerConfig, type ServingThread, type WorkerData } from './fuse-thread.ts'
+import { GATE, openServingThread, type ServerConfig, type ServingThread, type WorkerData } from './fuse-thread.ts'
 import { readPackageVersion } from './version.ts'
 
 const DEVICE_FD = 3
@@ -35,10 +35,10 @@ const send = (message: FromServer) => process.send!(message)
 const threads = Math.max(FEWEST_WORKERS, Math.min(MOST_WORKERS, availableParallelism()))
 const [earlyRow, mainRow] = [threads, threads + 1]
 const counters = Counters.create(threads + 2)
-const gate = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT))
+const gate = new Int32Array(new SharedArrayBuffer(Object.keys(GATE).length * Int32Array.BYTES_PER_ELEMENT))
 const startWorker = (thread: number) => {
-  const shared = { counters: counters.shared, gate: gate.buffer as SharedArrayBuffer }
-  const workerData: WorkerData = { server, fd: DEVICE_FD, thread, early: thread === earlyRow, ...shared }
+  const early = thread === earlyRow
+  const workerData: WorkerData = { server, fd: DEVICE_FD, counters: counters.shared, thread, early, gate }
   return new Worker(new URL('./fuse-worker.js', import.meta.url), { workerData })
 }
 const early = startWorker(earlyRow)
@@ -48,10 +48,10 @@ const fuse = new FuseServer({
   fd: DEVICE_FD,
   early,
   startOthers: () => Array.from({ length: threads }, (_, thread) => startWorker(thread)),
-  retireEarly: () => Atomics.store(gate, 1, 1),
+  retireEarly: () => Atomics.store(gate, GATE.othersReady, 1),
   release: () => {
-    Atomics.store(gate, 0, 1)
-    Atomics.notify(gate, 0)
+    Atomics.store(gate, GATE.open, 1)
+    Atomics.notify(gate, GATE.open)
   },
   dispatcher,
   counters,

@@ -14,6 +14,9 @@ export interface ServerConfig {
   noResend: boolean
 }
 
+/** Places of {@link WorkerData.gate}, 0 until then: threads may read the device; the early one may end. */
+export const GATE = { open: 0, othersReady: 1 } as const
+
 /** What a worker thread is given. */
 export interface WorkerData {
   server: ServerConfig
@@ -23,13 +26,14 @@ export interface WorkerData {
   thread: number
   /** The one that answers while the others start: it does not warm up, and ends when it is told to. */
   early: boolean
-  /** Two 32-bit integers: threads read the device from when the first is not 0, the early one until the second is not. */
-  gate: SharedArrayBuffer
+  /** See {@link GATE}. */
+  gate: Int32Array<SharedArrayBuffer>
 }
 
 /** The store as one thread of a server has it, and what turns requests to it into replies. */
 export interface ServingThread {
   store: Store
+  fs: StoreFs
   dispatcher: Dispatcher
   counters: Float64Array
 }
@@ -43,11 +47,12 @@ export function openServingThread(
 ): ServingThread {
   const store = openStore(config, { readOnly: true })
   const row = Counters.attach(counters).row(thread)
+  const fs = new StoreFs(store.reader, store.state.folder)
   const dispatcher = new Dispatcher({
-    fs: new StoreFs(store.reader, store.state.folder),
+    fs,
     xattr,
     counters: row,
     failed: (what, error) => failed(`${what}: ${error instanceof Error ? error.message : error}`),
   })
-  return { store, dispatcher, counters: row }
+  return { store, fs, dispatcher, counters: row }
 }

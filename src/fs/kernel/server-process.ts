@@ -7,7 +7,7 @@ import type { FromServer, FromSupervisor } from './ipc.ts'
 const MAX_UNANSWERED = 8
 const MAX_UNANSWERED_STARTING = 60
 /** One that has served for so long has not failed to start, whatever ends it. */
-const PROVEN_MS = 1000
+export const PROVEN_MS = 1000
 /** How long a killed server may take to end. */
 const UNKILLABLE_MS = 1000
 /** Of the question whose answer nobody waits for. */

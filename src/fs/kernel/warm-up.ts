@@ -1,9 +1,11 @@
 import { closeSync, openSync } from 'node:fs'
 import { type IndexReader, type NodeEntry, ROOT_NODE } from '../../index/types.ts'
+import { Counters } from '../counters.ts'
 import { FUSE } from '../protocol/constants.ts'
-import type { Dispatcher } from '../protocol/dispatcher.ts'
+import { Dispatcher } from '../protocol/dispatcher.ts'
 import { IN_HEADER, READ_IN } from '../protocol/layouts.ts'
 import { RequestView } from '../protocol/request.ts'
+import type { ReadOnlyFs } from '../types.ts'
 import { readRequest, writeReply } from './worker.ts'
 
 /** Milliseconds at most; V8 compiles what it sees often, in a thread of its own. */
@@ -15,11 +17,13 @@ const LISTING_BYTES = 4096
 
 /**
  * Answers the same few questions again and again before anybody asks, so that the first ones that count meet compiled
- * code: that is twice as fast. Nothing reaches the kernel's FUSE; where the store is empty nothing happens.
+ * code: that is twice as fast. Nothing of it is counted, reported, or sent to the kernel's FUSE; where the store is empty
+ * nothing happens. `index` is that of `fs`. Throws DamagedError where it is bad.
  */
-export function warmUp(dispatcher: Dispatcher, index: IndexReader): void {
+export function warmUp(fs: ReadOnlyFs, index: IndexReader): void {
   const requests = [...questions(index)]
   if (requests.length === 0) return
+  const dispatcher = new Dispatcher({ fs, xattr: false, counters: Counters.create(1).row(0), failed: () => {} })
   const input = Buffer.alloc(IN_HEADER.size + READ_IN.size)
   const [zeros, nothing] = [openSync('/dev/zero', 'r'), openSync('/dev/null', 'w')]
   const end = performance.now() + LONGEST_MS
