@@ -3,7 +3,8 @@ import type { ServerStatus } from '../status.ts'
 /**
  * What supervisor and server say to each other, as JSON over Node's IPC channel. The order of a life:
  *
- *     server      ready                 everything is open and every thread waits: it could start at once
+ *     server      ready                 everything is open and one thread waits: it could start at once
+ *     server      warm                  all its threads wait and have warmed up; before or after it starts
  *     supervisor  start                 the old server is surely dead, or there was none
  *     server      negotiated            only where INIT was not answered before: what it is about to answer
  *     supervisor  kept                  that is safe now
@@ -33,6 +34,7 @@ export type FromSupervisor =
 
 export type FromServer =
   | { type: 'ready' }
+  | { type: 'warm' }
   | { type: 'negotiated'; negotiated: Negotiated }
   /** `resend` is false where the kernel does not know FUSE_NOTIFY_RESEND (before Linux 6.9): nobody reads then. */
   | { type: 'serving'; resend: boolean }

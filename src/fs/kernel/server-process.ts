@@ -27,8 +27,10 @@ export interface ServerEvents {
 export class ServerProcess {
   /** When it began to answer (performance.now()); undefined before. */
   since: number | undefined
-  /** It still served when the one that follows it was ready. */
+  /** It still served when the one that follows it was warm. */
   proven = false
+  /** All of its threads are at their speed. */
+  warm = false
   #ready = false
   #unanswered = 0
   readonly #questions = new Map<number, (status: ServerStatus | undefined) => void>()
@@ -64,6 +66,7 @@ export class ServerProcess {
     this.#child.on('message', (said: FromServer) => {
       if (said.type === 'status') return this.#answer(said.id, said.status)
       if (said.type === 'ready') this.#ready = true
+      if (said.type === 'warm') this.warm = true
       this.#unanswered = 0
       events.message(this, said)
     })

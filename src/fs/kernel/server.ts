@@ -111,7 +111,10 @@ export class FuseServer {
       const others = this.#options.startOthers()
       this.#starting = others.length
       for (const worker of others) this.#listen(worker)
-    } else if (--this.#starting === 0) this.#options.retireEarly()
+    } else if (--this.#starting === 0) {
+      this.#options.retireEarly()
+      this.#options.send({ type: 'warm' })
+    }
   }
 
   receive(message: FromSupervisor): void {

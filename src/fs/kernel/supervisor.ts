@@ -80,9 +80,9 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     }
   }
 
-  /** A second server is ready to take over at once. */
+  /** A second server is warm: it takes over at once. */
   get hasStandby(): boolean {
-    return this.#next?.ready === true
+    return this.#next?.warm === true
   }
 
   /** Starts the server that will serve next, unless there is one. */
@@ -98,8 +98,9 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
     if (this.#over || (server !== this.#active && server !== this.#next)) return
     switch (message.type) {
       case 'ready':
-        if (this.#active !== undefined) return this.#follow(this.#active)
-        return this.#mounted ? this.#begin(server) : undefined
+        return this.#mounted && this.#active === undefined ? this.#begin(server) : undefined
+      case 'warm':
+        return server === this.#next && this.#active !== undefined ? this.#follow(this.#active) : undefined
       case 'negotiated':
         this.#negotiated = message.negotiated
         this.#keep()
@@ -128,12 +129,11 @@ export class Supervisor implements Omit<MountedFs, 'pathsChanged'> {
   #begin(server: ServerProcess): void {
     this.#active = server
     this.#next = undefined
-    const resend = this.#used
+    server.send({ type: 'start', negotiated: this.#negotiated, resend: this.#used, highestNode: this.#highestNode })
     this.#used = true
-    server.send({ type: 'start', negotiated: this.#negotiated, resend, highestNode: this.#highestNode })
   }
 
-  /** The one that follows is ready. */
+  /** The one that follows is warm. */
   #follow(active: ServerProcess): void {
     active.proven = true
     this.#standing.succeed()
